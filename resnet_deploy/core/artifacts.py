@@ -1,0 +1,255 @@
+"""Manifests: what a file is, what it was made from, with which options, and whether that still holds.
+
+`model.onnx` has `model.onnx.json` beside it. Stages meet only through files and their manifests; a manifest
+is written after its file, so a file without a valid manifest was never finished.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "MANIFEST_SCHEMA",
+    "InputRecord",
+    "Manifest",
+    "NetRecord",
+    "find_manifest",
+    "is_up_to_date",
+    "manifest_path",
+    "read_manifest",
+    "write_manifest",
+]
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from resnet_deploy import __version__
+from resnet_deploy.core.config import from_plain, to_plain
+from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, ConfigError
+from resnet_deploy.core.files import atomic_write, sha256_of_file
+from resnet_deploy.core.specs import Precision, Preprocess
+
+MANIFEST_SCHEMA = "resnet-deploy/manifest/1"
+
+_STAGE_OF_KIND = {
+    "checkpoint": "train` or `resnet-deploy import",
+    "onnx": "export",
+    "calibration": "calibrate",
+    "engine": "build",
+    "verdict": "validate",
+    "benchmark": "bench",
+    "report": "demo",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputRecord:
+    """One thing a file was made from.
+
+    Attributes:
+        role: What it was used as, e.g. "checkpoint", "images".
+        file: Path relative to the manifest's folder, or a description where it is no single file.
+        sha256: Of the file's bytes, or of a data set's fingerprint.
+    """
+
+    role: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetRecord:
+    """Which network a file holds: the catalogue's name and the number of classes."""
+
+    name: str
+    num_classes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """The record beside a file.
+
+    Attributes:
+        kind: "checkpoint", "onnx", "calibration", "engine", "verdict", "benchmark" or "report".
+        file: Name of the file, without folder.
+        sha256, size_bytes: Of the file's bytes.
+        stage: The command that made it.
+        inputs: What it was made from.
+        options: The options of the stage that change its result.
+        versions: Version of every package that had a part in it, this one included.
+        net, preprocess, labels: What the network is, what pixels it wants, what its classes mean; handed on
+            from file to file. `labels[i]` is the name of class i.
+        precision: For ONNX files and engines.
+        details: What the stage measured (accuracy, seconds, counts), by name.
+        created: UTC, ISO 8601.
+    """
+
+    kind: str
+    file: str
+    sha256: str
+    size_bytes: int
+    stage: str
+    inputs: tuple[InputRecord, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    net: NetRecord | None = None
+    preprocess: Preprocess | None = None
+    labels: tuple[str, ...] | None = None
+    precision: Precision | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    created: str = ""
+    schema: str = MANIFEST_SCHEMA
+
+    def input_sha256(self, role: str) -> str | None:
+        """SHA-256 of the input with that role, or None."""
+        return next((record.sha256 for record in self.inputs if record.role == role), None)
+
+
+def manifest_path(file: Path) -> Path:
+    """Where the manifest of `file` is: the same name with ".json" added."""
+    return Path(f"{file}.json")
+
+
+def write_manifest(
+    file: Path,
+    *,
+    kind: str,
+    stage: str,
+    inputs: Mapping[str, Path | tuple[str, str]] | None = None,
+    options: Mapping[str, Any] | None = None,
+    packages: Iterable[str] = (),
+    parent: Manifest | None = None,
+    net: NetRecord | None = None,
+    preprocess: Preprocess | None = None,
+    labels: tuple[str, ...] | None = None,
+    precision: Precision | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Describe the finished `file` and put its manifest beside it.
+
+    Args:
+        inputs: Role -> file, or role -> (description, sha256) for what is no single file.
+        options: JSON-like values or dataclasses; what `is_up_to_date` will compare.
+        packages: Distribution names whose versions are recorded.
+        parent: Manifest from which net, preprocess and labels are taken where they are not given.
+    """
+    file = Path(file)
+    manifest = Manifest(
+        kind=kind,
+        file=file.name,
+        sha256=sha256_of_file(file),
+        size_bytes=file.stat().st_size,
+        stage=stage,
+        inputs=_input_records(file, inputs or {}),
+        options=_json_like(options or {}),
+        versions=_versions(packages),
+        net=net or (parent.net if parent else None),
+        preprocess=preprocess or (parent.preprocess if parent else None),
+        labels=labels or (parent.labels if parent else None),
+        precision=precision,
+        details=_json_like(details or {}),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+    with atomic_write(manifest_path(file)) as partial:
+        partial.write_text(json.dumps(to_plain(manifest), indent=1) + "\n", encoding="utf-8")
+    return manifest
+
+
+def read_manifest(file: Path, *, kind: str | None = None, verify: bool = True) -> Manifest:
+    """Read the manifest beside `file` and check that it speaks of this very file.
+
+    Args:
+        kind: What the file must be.
+        verify: Compare the SHA-256 of the file; False only where the bytes are checked elsewhere.
+    Raises:
+        ArtifactError: The file or its manifest is missing or unreadable, or it is of another kind.
+        ArtifactMismatchError: The file is not the one its manifest was written for.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise ArtifactError(
+            f"{file}: no such file", remedy=_remedy_for(kind) or "check the path, or run the stage that makes it"
+        )
+    path = manifest_path(file)
+    if not path.is_file():
+        raise ArtifactError(
+            f"{file} has no manifest ({path.name} beside it), so it was not finished, or not made by resnet-deploy",
+            remedy=_remedy_for(kind) or "run the stage that makes it again",
+        )
+    try:
+        manifest = from_plain(Manifest, json.loads(path.read_text(encoding="utf-8")), source=str(path))
+    except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
+        raise ArtifactError(
+            f"{path} is not a manifest of schema {MANIFEST_SCHEMA}: {error}",
+            remedy=f"make {file.name} again",
+        ) from error
+    if manifest.schema != MANIFEST_SCHEMA:
+        raise ArtifactError(
+            f"{path}: schema is {manifest.schema!r}, expected {MANIFEST_SCHEMA!r}", remedy=f"make {file.name} again"
+        )
+    if kind is not None and manifest.kind != kind:
+        raise ArtifactError(f"{file} is of kind {manifest.kind!r}, expected {kind!r}", remedy=_remedy_for(kind))
+    if verify and (got := sha256_of_file(file)) != manifest.sha256:
+        raise ArtifactMismatchError(
+            f"{file}: SHA-256 is {got[:12]}..., its manifest says {manifest.sha256[:12]}... "
+            f"({file.stat().st_size} bytes, manifest: {manifest.size_bytes}); the file was changed or cut off",
+            remedy=f"make {file.name} again with `resnet-deploy {manifest.stage}`, or restore it",
+        )
+    return manifest
+
+
+def find_manifest(file: Path) -> Manifest | None:
+    """Like `read_manifest`, but None where there is no manifest at all (a file made elsewhere)."""
+    return read_manifest(file) if manifest_path(file).is_file() else None
+
+
+def is_up_to_date(
+    file: Path, *, stage: str, inputs: Mapping[str, Path | tuple[str, str]], options: Mapping[str, Any]
+) -> bool:
+    """Whether `file` is whole and was made by `stage` from exactly these inputs and options, by this version."""
+    try:
+        manifest = read_manifest(file)
+        records = _input_records(Path(file), inputs)
+    except ArtifactError:
+        return False
+    return (
+        manifest.stage == stage
+        and manifest.versions.get("resnet-deploy") == __version__
+        and {(r.role, r.sha256) for r in manifest.inputs} == {(r.role, r.sha256) for r in records}
+        and manifest.options == _json_like(options)
+    )
+
+
+def _input_records(file: Path, inputs: Mapping[str, Path | tuple[str, str]]) -> tuple[InputRecord, ...]:
+    records = []
+    for role, value in inputs.items():
+        if isinstance(value, tuple):
+            name, digest = value
+        else:
+            name = os.path.relpath(Path(value).resolve(), file.resolve().parent)
+            digest = sha256_of_file(value)
+        records.append(InputRecord(role=role, file=name, sha256=digest))
+    return tuple(records)
+
+
+def _json_like(value: Any) -> Any:
+    return json.loads(json.dumps(to_plain(value)))
+
+
+def _versions(packages: Iterable[str]) -> dict[str, str]:
+    found = {"resnet-deploy": __version__, "python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _remedy_for(kind: str | None) -> str | None:
+    return f"make one with `resnet-deploy {_STAGE_OF_KIND[kind]}`" if kind in _STAGE_OF_KIND else None

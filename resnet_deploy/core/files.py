@@ -1,0 +1,65 @@
+"""Writing files so that an interrupted command leaves the old one or none, and naming them by content."""
+
+from __future__ import annotations
+
+__all__ = ["atomic_write", "sha256_of_bytes", "sha256_of_file"]
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from resnet_deploy.core.errors import ArtifactError
+
+_PARTIAL_SUFFIX = ".part"
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path in `path`'s folder; rename it to `path` when the block ends without an error.
+
+    The temporary file is flushed to the disk before the rename and removed after an error or Ctrl-C, so
+    `path` is never half of a file. Missing parent folders are made.
+
+    Raises:
+        ArtifactError: `path` is a folder.
+        OSError: The disk is full, or the folder can not be written; `path` is as it was.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ArtifactError(f"{path} is a folder, a file name was expected", remedy="name a file inside it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL_SUFFIX}")
+    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def sha256_of_bytes(data: bytes) -> str:
+    """Lower-case hexadecimal SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Lower-case hexadecimal SHA-256 of a file's bytes.
+
+    Raises:
+        ArtifactError: There is no such file.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ArtifactError(f"{path}: no such file", remedy="check the path, or run the stage that makes it") from error
+    return digest.hexdigest()
+
