@@ -33,13 +33,17 @@ def list_nets(json: JSON = False) -> None:
         print_json(rows)
         return
     print_data(table("Networks", _COLUMNS, (_cells(row) for row in rows), left=2))
-    print_data("CIFAR nets exist for every depth 6n+2. Errors are the paper's top-1; `nets show NET` says which protocol.")
+    print_data(
+        "CIFAR nets exist for every depth 6n+2. Errors are the paper's top-1; `nets show NET` says which protocol."
+    )
 
 
 @command.command("show")
 def show_net(
     net: Annotated[str, typer.Argument(help="Name, e.g. resnet50 or resnet20.")],
-    classes: Annotated[int | None, typer.Option("--classes", help="Number of classes, if not the usual one.", min=1)] = None,
+    classes: Annotated[
+        int | None, typer.Option("--classes", help="Number of classes, if not the usual one.", min=1)
+    ] = None,
     json: JSON = False,
 ) -> None:
     """One network: totals, the paper's figures, and every convolution and linear layer."""

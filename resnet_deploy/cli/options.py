@@ -12,10 +12,10 @@ import typer
 from resnet_deploy.core.errors import ConfigError
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-DEPTH = Annotated[
-    Optional[int], typer.Option("--depth", help="ImageNet ResNet of that depth: 18, 34, 50, 101, 152.")
+DEPTH = Annotated[Optional[int], typer.Option("--depth", help="ImageNet ResNet of that depth: 18, 34, 50, 101, 152.")]
+NET = Annotated[
+    Optional[str], typer.Option("--net", help="Any net by name, e.g. resnet20; see `resnet-deploy nets list`.")
 ]
-NET = Annotated[Optional[str], typer.Option("--net", help="Any net by name, e.g. resnet20; see `resnet-deploy nets list`.")]
 DATA = Annotated[
     Optional[str],
     typer.Option("--data", help="Folder or .tar with one subfolder per class, or `digits` (bundled)."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["ProgressBar", "error_exit", "note", "print_data", "print_json", "table"]
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -156,10 +157,8 @@ def _say_error(message: str, remedy: str | None) -> None:
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, float) and value != value:
-        return None
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
     if isinstance(value, dict):
         return {str(k): _finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

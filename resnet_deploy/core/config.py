@@ -27,25 +27,27 @@ T = TypeVar("T")
 
 def _number(value: Any, _: type) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{value!r} is not a number")
+        raise TypeError(f"{value!r} is not a number")
     return float(value)
 
 
 def _integer(value: Any, _: type) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{value!r} is not a whole number")
+        raise TypeError(f"{value!r} is not a whole number")
     return value
 
 
 def _truth(value: Any, _: type) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is not true or false")
+        raise TypeError(f"{value!r} is not true or false")
     return value
 
 
-def _text(value: Any, _: type) -> str:
+def _text(value: Any, kind: type) -> str:
+    if kind is not str:  # cattrs gives subclasses of a type to its hook; here: enums of texts
+        return kind(value)
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a text")
+        raise TypeError(f"{value!r} is not a text")
     return value
 
 
@@ -70,7 +72,7 @@ def _describe(error: BaseException, kind: type | None) -> str:
             near = difflib.get_close_matches(key, known, n=1)
             parts.append(f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else f" (known: {known})"))
         return "; ".join(parts)
-    if isinstance(error, (ValueError, ConfigError)):
+    if isinstance(error, (ValueError, TypeError, ConfigError)):
         return str(error)
     return format_exception(error, kind)
 

@@ -62,4 +62,3 @@ def sha256_of_file(path: Path) -> str:
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ArtifactError(f"{path}: no such file", remedy="check the path, or run the stage that makes it") from error
     return digest.hexdigest()
-

@@ -34,9 +34,7 @@ class DigitsSource:
             ) from error
         digits = load_digits()
         indices = np.arange(len(digits.target))
-        train, held_out = train_test_split(
-            indices, test_size=1 / 3, stratify=digits.target, random_state=_SPLIT_SEED
-        )
+        train, held_out = train_test_split(indices, test_size=1 / 3, stratify=digits.target, random_state=_SPLIT_SEED)
         parts = {None: indices, "train": np.sort(train), "val": np.sort(held_out), "test": np.sort(held_out)}
         if split not in parts:
             raise DataError(f"digits have no split {split!r}", remedy="choose train, val or test with --split")

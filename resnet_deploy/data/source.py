@@ -66,7 +66,7 @@ def open_images(data: str, *, split: str | None = None) -> ImageSource:
     """Open what `--data` names.
 
     Args:
-        data: "digits" (scikit-learn's bundled handwritten digits), a folder or a .tar of class subfolders, a
+        data: "digits" (scikit-learn's bundled handwritten digits), "noise" (random images), a folder or a .tar of class subfolders, a
             folder that holds one of these per split (`train/`, `val.tar` ...), or a flat folder of images
             without labels.
         split: "train", "val" or "test"; "val" and "test" stand for each other where only one exists. Not
@@ -75,10 +75,12 @@ def open_images(data: str, *, split: str | None = None) -> ImageSource:
         DataError: Missing, empty, not an archive, or the split is not there.
         MissingDependencyError: "digits" without scikit-learn.
     """
-    from resnet_deploy.data import digits, folder
+    from resnet_deploy.data import digits, folder, noise
 
     if data == "digits":
         return digits.DigitsSource(split)
+    if data == "noise":
+        return noise.NoiseSource()
     path = Path(data)
     if not path.exists():
         raise DataError(

@@ -106,9 +106,7 @@ def check_state_fits(net: nn.Module, state: Mapping[str, Tensor], *, net_name: s
                 continue
             problem = f"key {key!r} is missing ({net_name} has it with shape {list(tensor.shape)})"
         elif state[key].shape != tensor.shape:
-            problem = (
-                f"key {key!r} has shape {list(state[key].shape)}, {net_name} expects {list(tensor.shape)}"
-            )
+            problem = f"key {key!r} has shape {list(state[key].shape)}, {net_name} expects {list(tensor.shape)}"
         else:
             continue
         raise ArtifactMismatchError(

@@ -1,0 +1,43 @@
+# Newcomers: `make demo`, then `make test`. Everything lives in .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := dev,demo,openvino
+
+.PHONY: demo test test-slow gpu-check lint benchmark constraints clean
+
+demo: $(STAMP)  ## train, quantize, build, validate, benchmark and report on bundled data
+	$(BIN)/resnet-deploy demo
+
+test: $(STAMP)  ## the plain tests: offline, on a CPU, in minutes
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q -m "not slow and not gpu and not peer"
+
+test-slow: $(STAMP)  ## the plain tests and the slow ones
+	$(BIN)/python -m pytest -q -m "not gpu and not peer"
+
+gpu-check: $(STAMP)  ## on a machine with an NVIDIA GPU: a skipped GPU test is a failure
+	RESNET_DEPLOY_REQUIRE_GPU=1 $(BIN)/python -m pytest -q -m "gpu or trt"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+constraints: $(STAMP)  ## pin the newest versions again
+	sed '/^#/!d' constraints.txt > constraints.new
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 $(foreach e,dev demo openvino,--extra $(e)) \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o constraints.body
+	cat constraints.body >> constraints.new && mv constraints.new constraints.txt && rm constraints.body
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v < (3, 14) else \
+	    f"error: Python {v[0]}.{v[1]} is not supported, 3.10 to 3.13 is\nremedy: make PYTHON=python3.12 demo")'
+	@echo "installing into $(VENV) (once; the pinned packages are several hundred megabytes) ..." >&2
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) out build *.egg-info
