@@ -53,22 +53,23 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _show_version(asked: bool) -> None:
+    if asked:
         print_data(f"resnet-deploy {__version__}")
         raise typer.Exit
 
 
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    pass
+
+
 for _name, _module in COMMANDS.items():
-    try:
-        _command = importlib.import_module(f"resnet_deploy.cli.{_module}").command
-    except ModuleNotFoundError as _error:
-        if f"cli.{_module}" not in str(_error):
-            raise
-        continue
+    _command = importlib.import_module(f"resnet_deploy.cli.{_module}").command
     if isinstance(_command, typer.Typer):
         app.add_typer(_command, name=_name)
     else:
@@ -78,3 +79,7 @@ for _name, _module in COMMANDS.items():
 def main() -> None:
     """Entry point of the console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from resnet_deploy.core.artifacts import read_manifest
+from resnet_deploy.core.errors import ConfigError, DataError, TrainError
+from resnet_deploy.nets.checkpoint import load_checkpoint
+from resnet_deploy.train.loop import TrainOptions, train
+from resnet_deploy.train.recipe import Recipe, load_recipe, override_recipe
+
+RECIPE = override_recipe(load_recipe("fast-digits"), {"epochs": 4, "batch_size": 16, "evaluate_every": 1})
+
+
+class Watcher:
+    """Collects log lines; may stop the run as Ctrl-C would, in the middle of an epoch."""
+
+    def __init__(self, stop_at_step: int | None = None) -> None:
+        self.lines: list[str] = []
+        self.steps, self.stop_at_step, self.training = 0, stop_at_step, False
+
+    def start(self, description: str, total: int | None) -> None:
+        self.training = description.startswith("training")
+
+    def advance(self, steps: int = 1, *, note: str = "") -> None:
+        if self.training:
+            self.steps += steps
+            if self.steps == self.stop_at_step:
+                raise KeyboardInterrupt
+
+    def log(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def options(out: Path, data: Path | str, recipe: Recipe = RECIPE, **changes) -> TrainOptions:
+    return TrainOptions(out=out, data=str(data), net="resnet8", recipe=recipe, num_threads=1, **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(digit_folder, tmp_path_factory):
+    """An uninterrupted run of four epochs of four steps."""
+    out = tmp_path_factory.mktemp("finished") / "a.safetensors"
+    return train(options(out, digit_folder))
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    first, second = load_file(a), load_file(b)
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+def interrupt(out: Path, data: Path, *, stop_at_step: int = 10) -> Path:
+    """Stop in epoch 3 of 4; returns the state file, which then holds two epochs."""
+    with pytest.raises(KeyboardInterrupt):
+        train(options(out, data), progress=Watcher(stop_at_step))
+    assert not out.exists()
+    return out.with_name(f"{out.stem}.state.safetensors")
+
+
+def test_files_and_records_of_a_run(finished):
+    folder = finished.file.parent
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "a.curves.png", "a.metrics.jsonl", "a.safetensors", "a.safetensors.json",
+    ]  # fmt: skip
+    rows = [json.loads(line) for line in finished.metrics_file.read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert [row["step"] for row in rows] == [4, 8, 12, 16]
+    assert set(rows[0]) == {
+        "epoch", "step", "train_loss", "train_error_percent", "val_error_percent", "learning_rate",
+        "images_per_second", "seconds",
+    }  # fmt: skip
+    assert finished.top1_percent == pytest.approx(100 - rows[-1]["val_error_percent"])
+    assert Image.open(finished.curves_file).size[0] > 0
+    manifest = read_manifest(finished.file, kind="checkpoint")
+    assert manifest.options["recipe"]["epochs"] == 4
+    assert manifest.net is not None and manifest.net.name == "resnet8"
+    assert manifest.labels == tuple("0123456789")
+    assert {record.role for record in manifest.inputs} == {"images", "held-out images"}
+
+
+def test_reported_accuracy_is_that_of_the_written_checkpoint(finished, digit_folder):
+    from resnet_deploy.data.batches import input_batches
+    from resnet_deploy.data.source import open_images
+
+    checkpoint, source = load_checkpoint(finished.file), open_images(str(digit_folder), split="val")
+    right = 0
+    with torch.inference_mode():
+        for batch in input_batches(source, checkpoint.manifest.preprocess, batch_size=7):
+            right += int((checkpoint.net(torch.from_numpy(batch.images)).argmax(1).numpy() == batch.labels).sum())
+    assert 100 * right / 30 == pytest.approx(finished.top1_percent)
+
+
+def test_training_learns(digit_folder, tmp_path):
+    recipe = override_recipe(RECIPE, {"epochs": 15, "crop_padding_px": 0, "rotate_degrees": 0, "scale_fraction": 0})
+    result = train(options(tmp_path / "a.safetensors", digit_folder, recipe))
+    # 64 unaugmented images and 78,000 weights: a net that learns knows most of them; chance is 10 % right
+    rows = [json.loads(line) for line in result.metrics_file.read_text().splitlines()]
+    assert rows[-1]["train_error_percent"] < 20
+    assert result.top1_percent > 50
+
+
+def test_the_same_options_give_the_same_bits_and_another_seed_others(finished, digit_folder, tmp_path):
+    again = train(options(tmp_path / "b.safetensors", digit_folder))
+    assert same_weights(finished.file, again.file)
+    other = train(options(tmp_path / "c.safetensors", digit_folder, seed=1))
+    assert not same_weights(finished.file, other.file)
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits(finished, digit_folder, tmp_path):
+    state = interrupt(tmp_path / "b.safetensors", digit_folder)
+    watcher = Watcher()
+    result = train(options(tmp_path / "b.safetensors", digit_folder), progress=watcher)
+    assert "resuming after epoch 2" in watcher.lines
+    assert result.resumed_from_epoch == 2
+    assert same_weights(finished.file, result.file)
+    assert not state.exists()
+    assert len(result.metrics_file.read_text().splitlines()) == 4
+
+
+def test_momentum_is_part_of_the_state(finished, digit_folder, tmp_path):
+    """A planted fault: the comparison above must notice a state without its momentum."""
+    state = interrupt(tmp_path / "b.safetensors", digit_folder)
+    from safetensors import safe_open
+
+    with safe_open(state, framework="pt") as file:
+        metadata, names = file.metadata(), file.keys()
+        weights = {name: file.get_tensor(name) for name in names if not name.startswith("momentum/")}
+    save_file(weights, state, metadata=metadata)
+    result = train(options(tmp_path / "b.safetensors", digit_folder))
+    assert result.resumed_from_epoch == 2
+    assert not same_weights(finished.file, result.file)
+
+
+@pytest.mark.parametrize("fault", ["other seed", "cut off", "force"])
+def test_a_state_that_does_not_fit_is_not_resumed(fault, finished, digit_folder, tmp_path):
+    out = tmp_path / "b.safetensors"
+    state = interrupt(out, digit_folder)
+    watcher, changes = Watcher(), {}
+    if fault == "other seed":
+        changes["seed"] = 1
+    elif fault == "force":
+        changes["force"] = True
+    else:
+        state.write_bytes(state.read_bytes()[:3000])
+    result = train(options(out, digit_folder, **changes), progress=watcher)
+    assert result.resumed_from_epoch == 0
+    assert any("starting over" in line for line in watcher.lines) == (fault != "force")
+    assert same_weights(finished.file, result.file) == (fault != "other seed")
+
+
+def test_an_up_to_date_checkpoint_is_not_trained_again(finished, digit_folder):
+    before = finished.file.stat().st_mtime_ns
+    again = train(options(finished.file, digit_folder))
+    assert again.skipped and not finished.skipped
+    assert again.top1_percent == finished.top1_percent
+    assert finished.file.stat().st_mtime_ns == before
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_old_checkpoint(digit_folder, tmp_path):
+    out = tmp_path / "a.safetensors"
+    train(options(out, digit_folder))
+    before = out.read_bytes()
+    wild = override_recipe(RECIPE, {"learning_rate": 1e30, "warmup_fraction": 0.0})
+    message = r"the loss is (nan|inf) in epoch 1, step \d of 16, at learning rate .*e\+"
+    with pytest.raises(TrainError, match=message) as info:
+        train(options(out, digit_folder, wild))
+    assert "--lr" in (info.value.remedy or "")
+    assert out.read_bytes() == before
+
+
+def test_max_steps_ends_inside_an_epoch(digit_folder, tmp_path):
+    result = train(options(tmp_path / "a.safetensors", digit_folder, override_recipe(RECIPE, {"max_steps": 6})))
+    assert (result.steps, result.epochs) == (6, 2)
+    assert math.isfinite(result.top1_percent)
+
+
+def test_fewer_images_than_a_batch_make_one_batch(digit_folder, tmp_path):
+    recipe = override_recipe(RECIPE, {"batch_size": 500, "epochs": 1})
+    assert train(options(tmp_path / "a.safetensors", digit_folder, recipe)).steps == 1
+
+
+def test_images_that_can_not_be_trained_on_are_refused(digit_folder, tmp_path):
+    out = tmp_path / "a.safetensors"
+    with pytest.raises(ConfigError, match="12 classes were asked for.*has 10"):
+        train(options(out, digit_folder, num_classes=12))
+    with pytest.raises(DataError, match="noise has no labels"):
+        train(options(out, "noise"))
+    with pytest.raises(DataError, match="nothing is held out"):
+        train(options(out, digit_folder / "train"))
+    with pytest.raises(DataError, match="nothing is held out"):
+        train(options(out, digit_folder, val_split="train"))
+    with pytest.raises(DataError, match="no such folder"):
+        train(options(out, tmp_path / "none"))
+    for name in ("train/a", "train/b", "val/a", "val/c"):
+        (tmp_path / "odd" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "odd" / name / "x.png")
+    with pytest.raises(DataError, match="'b'"):
+        train(options(out, tmp_path / "odd"))
+    with pytest.raises(ConfigError, match=r"a\.pth must end in \.safetensors"):
+        options(tmp_path / "a.pth", digit_folder)
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_the_default_recipe_reaches_98_percent_on_the_held_out_digits(tmp_path):
+    result = train(TrainOptions(out=tmp_path / "resnet20.safetensors", recipe=load_recipe("fast-digits")))
+    assert result.num_val_images == 599
+    assert result.top1_percent >= 98.0
