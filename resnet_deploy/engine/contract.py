@@ -6,12 +6,15 @@ __all__ = ["Runner", "RunnerInfo", "logits_of"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from resnet_deploy.core.errors import EngineRunError
 from resnet_deploy.core.specs import TensorSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +56,7 @@ class Runner(Protocol):
     def close(self) -> None:
         """Free what the backend holds; the runner can not be used after that."""
 
-    def __enter__(self) -> Runner: ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
 

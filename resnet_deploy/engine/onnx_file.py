@@ -1,0 +1,43 @@
+"""What an ONNX file says of itself: its tensors, and the precision its convolutions run in."""
+
+from __future__ import annotations
+
+__all__ = ["onnx_precision", "tensor_specs"]
+
+from collections.abc import Iterable
+
+import onnx
+
+from resnet_deploy.core.specs import Precision, TensorSpec
+
+
+def tensor_specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    """Names, types and shapes of graph inputs or outputs; -1 where an axis has no name and no size."""
+    return tuple(
+        TensorSpec(
+            name=value.name,
+            dtype=str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)),
+            shape=tuple(
+                dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or -1)
+                for dim in value.type.tensor_type.shape.dim
+            ),
+        )
+        for value in values
+    )
+
+
+def onnx_precision(model: onnx.ModelProto) -> Precision:
+    """int8 where the graph quantizes activations or weights, else the type of its convolutions' weights.
+
+    A graph whose weights are cast on their way (float32 stored, float16 used) counts as what it casts to.
+    """
+    graph = model.graph
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.node):
+        return Precision.INT8
+    types = {initializer.name: initializer.data_type for initializer in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Cast" and node.input[0] in types:
+            types[node.output[0]] = next(a.i for a in node.attribute if a.name == "to")
+    weights = [types.get(node.input[1]) for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    half = onnx.TensorProto.FLOAT16
+    return Precision.FP16 if weights and weights.count(half) * 2 > len(weights) else Precision.FP32

@@ -1,0 +1,85 @@
+"""Which GPUs an engine can be built for here, and which product does it."""
+
+from __future__ import annotations
+
+__all__ = ["CURRENT", "ahead_of_time_targets", "check_targets", "choose_product"]
+
+from types import ModuleType
+
+from resnet_deploy.core.errors import ConfigError, MissingDependencyError
+from resnet_deploy.engine.cuda_driver import query_cuda_driver
+from resnet_deploy.engine.header import RTX_TARGET_BITS
+from resnet_deploy.engine.products import PRODUCTS, Product, find_product
+
+CURRENT = "current"
+"""The target that means the GPU in this machine."""
+
+_ONLY_TENSORRT = {
+    "sm87": "Jetson Orin",
+    "sm90": "H100, H200",
+    "sm100": "B200",
+    "sm103": "B300",
+    "sm110": "Jetson Thor",
+}
+
+
+def ahead_of_time_targets(trt: ModuleType) -> tuple[str, ...]:
+    """Targets of the TensorRT-RTX that is installed, e.g. ("sm75", ... "sm121")."""
+    members = trt.ComputeCapability.__members__
+    return tuple(name.lower() for name in members if name.startswith("SM"))
+
+
+def choose_product(name: str | None) -> Product:
+    """The product of that name; for None the one that can build for this machine.
+
+    That is TensorRT-RTX, except where TensorRT is installed and the GPU here is none that TensorRT-RTX knows,
+    or where only TensorRT is installed.
+    """
+    if name is not None:
+        return find_product(name)
+    rtx, classic = PRODUCTS["tensorrt-rtx"], PRODUCTS["tensorrt"]
+    if not classic.installed:
+        return rtx
+    here = {f"sm{gpu.compute_capability.replace('.', '')}" for gpu in query_cuda_driver().gpus}
+    foreign = bool(here) and not here & set(RTX_TARGET_BITS)
+    return classic if foreign or not rtx.installed else rtx
+
+
+def check_targets(product: Product, trt: ModuleType, targets: tuple[str, ...]) -> None:
+    """Refuse what `product` can not build here, before any work is done.
+
+    Raises:
+        ConfigError: An unknown target, or one that only the other product serves; lists the known ones.
+        MissingDependencyError: The GPU of this machine is needed and there is none.
+    """
+    driver = query_cuda_driver()
+    if not product.ahead_of_time:
+        if set(targets) - {CURRENT}:
+            raise ConfigError(
+                f"{product.name} builds for the GPU of the machine it runs on, not for {', '.join(targets)}",
+                remedy="build on that GPU without a target, or build with product tensorrt-rtx",
+            )
+        if not driver.gpus:
+            raise MissingDependencyError(
+                f"{product.name} can build only where there is a GPU: {driver.reason}",
+                remedy="build on a machine with the GPU you ship for, or with product tensorrt-rtx, which needs none",
+            )
+        return
+    known = ahead_of_time_targets(trt)
+    for target in targets:
+        if target in _ONLY_TENSORRT:
+            raise ConfigError(
+                f"{product.name} can not build for {target} ({_ONLY_TENSORRT[target]}), only for {', '.join(known)}",
+                remedy="build on such a GPU with product tensorrt",
+            )
+        if target not in (*known, CURRENT):
+            raise ConfigError(
+                f"unknown target {target!r}", remedy=f"known targets: {', '.join(known)}, and {CURRENT} (this GPU)"
+            )
+    if CURRENT in targets and len(targets) > 1:
+        raise ConfigError(f"target {CURRENT} can not be mixed with {', '.join(set(targets) - {CURRENT})}")
+    if CURRENT in targets and not driver.gpus:
+        raise MissingDependencyError(
+            f"target {CURRENT} asks for the GPU of this machine: {driver.reason}",
+            remedy=f"name the GPU you ship for: {', '.join(known)}",
+        )
