@@ -64,5 +64,7 @@ def test_every_module_says_what_is_public(path):
     if not tree.body:
         return  # an empty __init__.py
     assert ast.get_docstring(tree), "no docstring"
-    named = {t.id for node in tree.body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
+    named = {
+        t.id for node in tree.body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)
+    }
     assert "__all__" in named

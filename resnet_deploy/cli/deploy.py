@@ -1,0 +1,91 @@
+"""`resnet-deploy deploy`: every stage of one plan."""
+
+from __future__ import annotations
+
+__all__ = ["command", "run_plan"]
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resnet_deploy.cli.options import FORCE, JSON
+from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
+from resnet_deploy.core.errors import ExitCode
+
+
+def command(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.toml", help="See docs/guides/deploy.md.")],
+    force: FORCE = False,
+    json: JSON = False,
+) -> None:
+    """Run every stage that one TOML file describes, skipping what is up to date."""
+    from resnet_deploy.pipeline.plan import load_plan
+
+    run_plan(load_plan(plan), force=force, json=json)
+
+
+def run_plan(plan, *, force: bool, json: bool) -> None:
+    """Run a plan, show what came of it, and end with exit code 1 where a verdict failed."""
+    from resnet_deploy.pipeline.deploy import deploy
+
+    with ProgressBar() as progress:
+        result = deploy(plan, progress, force=force)
+    if json:
+        print_json(result)
+    else:
+        _show(result)
+    if not result.passed:
+        raise typer.Exit(ExitCode.CHECK_FAILED)
+
+
+def _show(result) -> None:
+    print_data(
+        table(
+            "Stages",
+            ("stage", "file", "state", "seconds", "note"),
+            ((r.stage, r.file, r.state, f"{r.seconds:.1f}", r.note) for r in result.stages),
+            left=3,
+        )
+    )
+    if result.benchmark is not None:
+        _show_latency(result.benchmark)
+    if result.verdicts:
+        columns = ("candidate", "backend", "top-1 %", "reference %", "drop, points", "agreement", "verdict")
+        print_data(table("Verdicts", columns, map(_verdict_cells, result.verdicts), left=2))
+    if result.report is not None:
+        print_data(f"report: {result.report}")
+    note(f"{'all verdicts passed' if result.passed else 'A VERDICT FAILED'}, {result.seconds:.0f} s in all")
+
+
+def _verdict_cells(verdict) -> tuple:
+    def percent(side) -> str:
+        return "-" if side.accuracy is None else f"{side.accuracy.top1_percent:.2f}"
+
+    return (
+        Path(verdict.candidate.file).name,
+        verdict.candidate.backend,
+        percent(verdict.candidate),
+        percent(verdict.reference),
+        "-" if verdict.top1_drop is None else f"{verdict.top1_drop:+.2f}",
+        f"{verdict.parity.top1_agreement:.4f}",
+        "passed" if verdict.passed else "FAILED",
+    )
+
+
+def _show_latency(benchmark) -> None:
+    """One row a network: p50 of batch 1 on every backend and precision, and what was not run."""
+    rows = [row for row in benchmark.rows if row.batch == min(r.batch for r in benchmark.rows)]
+    columns = list(dict.fromkeys((row.backend, str(row.precision or "-")) for row in rows))
+    cells = []
+    for net in dict.fromkeys(row.net for row in rows):
+        of_net = {(row.backend, str(row.precision or "-")): row for row in rows if row.net == net}
+        cells.append((net, *(_latency(of_net.get(column)) for column in columns)))
+    title = f"Latency, p50 in ms, batch {rows[0].batch} (all figures: {benchmark.file})"
+    print_data(table(title, ("net", *(f"{backend} {precision}" for backend, precision in columns)), cells))
+    for reason in dict.fromkeys(row.reason for row in rows if row.timing is None):
+        print_data(f"  -: {reason}")
+
+
+def _latency(row) -> str:
+    return "-" if row is None or row.timing is None else f"{row.timing.p50_ms:.2f}"

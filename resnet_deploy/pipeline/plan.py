@@ -1,0 +1,181 @@
+"""What `deploy` is asked to do: one TOML file as dataclasses."""
+
+from __future__ import annotations
+
+__all__ = [
+    "LATENCY_CALIBRATION",
+    "BenchPlan",
+    "BuildPlan",
+    "CalibrationPlan",
+    "DeployPlan",
+    "TrainPlan",
+    "ValidationPlan",
+    "demo_plan",
+    "load_plan",
+]
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from resnet_deploy.core.config import load_toml
+from resnet_deploy.core.errors import ConfigError
+from resnet_deploy.core.specs import Precision
+from resnet_deploy.nets.catalogue import NetSpec, find_net, net_of_depth
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainPlan:
+    """How to train; fields as `resnet-deploy train` has them.
+
+    Attributes:
+        recipe: Name of a shipped recipe or path of a TOML file; None takes the data set's usual one.
+    """
+
+    recipe: str | None = None
+    epochs: int | None = None
+    seed: int = 0
+    split: str = "train"
+    val_split: str = "val"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationPlan:
+    """Where INT8 scales come from; `data` None takes the deployment's."""
+
+    data: str | None = None
+    split: str = "train"
+    num_images: int = 512
+    method: str = "entropy"
+
+
+LATENCY_CALIBRATION = CalibrationPlan(data="noise", num_images=8, method="max")
+"""For a network whose accuracy has no part: a scale needs one image, not a distribution."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildPlan:
+    """Engines: the product (None: what fits this machine), the GPUs, and the batch sizes min, opt, max."""
+
+    product: str | None = None
+    targets: tuple[str, ...] = ()
+    batch_profile: tuple[int, int, int] = (1, 8, 32)
+
+    def __post_init__(self) -> None:
+        least, best, most = self.batch_profile
+        if not 1 <= least <= best <= most:
+            raise ConfigError(f"batch_profile is {list(self.batch_profile)}, expected [min, opt, max] in rising order")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationPlan:
+    """Limits of the verdicts; None takes the defaults of `resnet-deploy validate` for the precision."""
+
+    split: str = "val"
+    max_top1_drop: float | None = None
+    min_agreement: float | None = None
+    num_images: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchPlan:
+    """What to time: this network and others beside it.
+
+    Attributes:
+        enabled: False leaves the stage out.
+        batches: Images per pass.
+        depths: ImageNet depths to profile beside it, with untrained weights.
+        seconds: At least so long a measurement for each row.
+    """
+
+    enabled: bool = True
+    batches: tuple[int, ...] = (1, 8)
+    depths: tuple[int, ...] = ()
+    seconds: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeployPlan:
+    """One network from its weights to a report.
+
+    Weights come from exactly one place: `train`, a `checkpoint` of ours, foreign `weights`, or none of them
+    (untrained: latency only, no verdict).
+
+    Attributes:
+        net: Name in the catalogue; or `depth` for an ImageNet network.
+        out: Folder of every file.
+        data: Data set, as `--data` takes it; may be left out where nothing needs images.
+        report: False leaves the report out.
+    """
+
+    net: str | None = None
+    depth: int | None = None
+    out: Path = Path("out")
+    data: str | None = None
+    precisions: tuple[Precision, ...] = tuple(Precision)
+    train: TrainPlan | None = None
+    checkpoint: Path | None = None
+    weights: Path | None = None
+    calibrate: CalibrationPlan = field(default_factory=CalibrationPlan)
+    build: BuildPlan = field(default_factory=BuildPlan)
+    validate: ValidationPlan = field(default_factory=ValidationPlan)
+    bench: BenchPlan = field(default_factory=BenchPlan)
+    report: bool = True
+
+    def __post_init__(self) -> None:
+        problems = []
+        if (self.net is None) == (self.depth is None):
+            problems.append("exactly one of `net` and `depth` must be given")
+        sources = [name for name in ("train", "checkpoint", "weights") if getattr(self, name) is not None]
+        if len(sources) > 1:
+            problems.append(f"weights come from one place, got {' and '.join(sources)}")
+        if self.data is None and sources:
+            problems.append(f"`data` is missing; {sources[0]} needs images for calibration and the verdict")
+        if not self.precisions:
+            problems.append("`precisions` is empty")
+        if problems:
+            raise ConfigError("; ".join(problems), remedy="see docs/guides/deploy.md")
+
+    def spec(self) -> NetSpec:
+        """The catalogue row; ConfigError where there is none."""
+        return net_of_depth(self.depth) if self.depth is not None else find_net(self.net)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the weights mean something, so that a verdict does."""
+        return any(source is not None for source in (self.train, self.checkpoint, self.weights))
+
+
+def load_plan(file: Path) -> DeployPlan:
+    """Read a plan; relative paths in it are taken from the file's folder.
+
+    Raises:
+        ConfigError: Not TOML, unknown keys, wrong types or a plan that can not be; lists every problem.
+    """
+    plan = load_toml(DeployPlan, file)
+    folder = Path(file).parent
+
+    def beside(path: Path | None) -> Path | None:
+        return None if path is None else folder / path
+
+    plan.spec()
+    return replace(
+        plan,
+        out=beside(plan.out),
+        checkpoint=beside(plan.checkpoint),
+        weights=beside(plan.weights),
+        data=_beside(plan.data, folder),
+        calibrate=replace(plan.calibrate, data=_beside(plan.calibrate.data, folder)),
+    )
+
+
+def _beside(data: str | None, folder: Path) -> str | None:
+    """A data set's name stays, a path is taken from the plan's folder."""
+    if data is None or data in ("digits", "noise"):
+        return data
+    return str(folder / data)
+
+
+def demo_plan() -> DeployPlan:
+    """The plan that ships with the package: ResNet-20 on scikit-learn's digits."""
+    plan = load_plan(Path(__file__).with_name("demo.toml"))
+    return replace(plan, out=Path("out/demo"))

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnet_deploy.core.artifacts import manifest_path, read_manifest, write_manifest
+from resnet_deploy.core.errors import ArtifactError, ConfigError, EngineRunError
+from resnet_deploy.core.specs import Precision
+from resnet_deploy.verify.thresholds import Thresholds
+from resnet_deploy.verify.verdict import ValidateOptions, Verdict, read_verdict, validate, verdict_path
+
+
+def _validate(reference: Path, candidate: Path, **options) -> Verdict:
+    return validate(ValidateOptions(reference=reference, candidate=candidate, data="digits", split="val", **options))
+
+
+def _failed(verdict: Verdict) -> set[str]:
+    return {check.name for check in verdict.checks if not check.passed}
+
+
+def _permuted(w, b):
+    order = np.array([1, 0, 2, 3, 4, 5, 6, 7, 8, 9])
+    return w[:, order], b[order]
+
+
+def _with_nan(w, b):
+    b = b.copy()
+    b[4] = np.nan
+    return w, b
+
+
+FAULTS = {
+    "scaled by two": (lambda w, b: (2 * w, 2 * b), {"SQNR of logits (dB)"}),
+    "two classes swapped": (_permuted, {"top-1 agreement", "top-1 drop (points)", "SQNR of logits (dB)"}),
+    "one class is NaN": (_with_nan, {"candidate values not finite", "top-1 agreement", "top-1 drop (points)"}),
+    "off by one": (lambda w, b: (np.roll(w, 1, 1), np.roll(b, 1)), {"top-1 agreement", "top-1 drop (points)"}),
+    "always class 0": (lambda w, b: (0 * w, b + 10 * np.eye(10)[0]), {"top-1 agreement", "cosine of logits"}),
+}
+
+
+@pytest.mark.parametrize("precision", list(Precision), ids=str)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_fails(save_linear, fault: str, precision: Precision) -> None:
+    change, expected = FAULTS[fault]
+    verdict = _validate(save_linear("ref.onnx"), save_linear("bad.onnx", change, precision=precision))
+    assert not verdict and not verdict.passed
+    assert expected <= _failed(verdict)
+
+
+def test_labels_off_by_one_fail_although_both_networks_agree(save_linear) -> None:
+    names = tuple(str((i + 1) % 10) for i in range(10))  # every class is called by its neighbour's name
+    verdict = _validate(save_linear("ref.onnx", labels=names), save_linear("same.onnx", labels=names))
+    assert _failed(verdict) == {"reference top-1, lower bound (%)"}
+    assert verdict.parity.top1_agreement == 1 and verdict.top1_drop == 0
+
+
+@pytest.mark.parametrize("precision", list(Precision), ids=str)
+def test_a_sound_candidate_passes_with_numbers_of_both(save_linear, precision: Precision) -> None:
+    # Weights rounded to FP16: relative 2^-11, so SQNR near 66 dB, above every default limit.
+    rounded = save_linear("cand.onnx", lambda w, b: (w.astype(np.float16), b.astype(np.float16)), precision=precision)
+    verdict = _validate(save_linear("ref.onnx"), rounded)
+    assert verdict and not _failed(verdict)
+    assert verdict.parity.sqnr_db > 55 and verdict.num_images == 599
+    drop = verdict.reference.accuracy.top1_percent - verdict.candidate.accuracy.top1_percent
+    assert verdict.top1_drop == pytest.approx(drop) and verdict.drop_low <= drop <= verdict.drop_high
+    assert verdict.candidate.precision == precision and verdict.candidate.backend == "onnxruntime"
+
+
+def test_limits_of_the_user_decide(save_linear) -> None:
+    reference = save_linear("ref.onnx")
+    noisy = save_linear("n.onnx", lambda w, b: (w + np.random.default_rng(0).normal(0, 0.01, w.shape), b))
+    strict = _validate(reference, noisy, thresholds=Thresholds(min_agreement=1.0))
+    loose = Thresholds(max_top1_drop=100, min_agreement=0, min_cosine=-1, min_sqnr_db=-300)
+    assert "top-1 agreement" in _failed(strict)
+    assert _validate(reference, noisy, thresholds=loose)
+
+
+def test_the_verdict_is_a_file_that_reads_back_and_is_not_made_twice(save_linear) -> None:
+    reference, candidate = save_linear("ref.onnx"), save_linear("cand.int8.onnx", precision=Precision.INT8)
+    verdict = _validate(reference, candidate)
+    file = verdict_path(candidate)
+    assert file.name == "cand.int8.onnx.verdict.json" and read_verdict(file) == verdict
+    manifest = read_manifest(file, kind="verdict")
+    assert manifest.details["passed"] is True and {r.role for r in manifest.inputs} == {
+        "reference",
+        "candidate",
+        "images",
+    }
+    assert _validate(reference, candidate).skipped
+    assert not _validate(reference, candidate, force=True).skipped
+    assert not _validate(reference, candidate, thresholds=Thresholds(max_top1_drop=1)).skipped
+    assert not _validate(reference, candidate, num_images=100).skipped
+
+
+def test_a_truncated_verdict_is_an_error_and_is_made_again(save_linear) -> None:
+    reference, candidate = save_linear("ref.onnx"), save_linear("cand.onnx")
+    _validate(reference, candidate)
+    file = verdict_path(candidate)
+    file.write_text(file.read_text()[:200])
+    with pytest.raises(ArtifactError, match="cut off"):
+        read_verdict(file)
+    write_manifest(file, kind="verdict", stage="validate")
+    with pytest.raises(ArtifactError, match="not a verdict"):
+        read_verdict(file)
+    assert not _validate(reference, candidate).skipped and read_verdict(file)
+
+
+def test_files_that_number_their_classes_differently_are_compared_by_name(save_linear) -> None:
+    order = np.array([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
+    candidate = save_linear("c.onnx", lambda w, b: (w[:, order], b[order]), labels=tuple(map(str, order)))
+    verdict = _validate(save_linear("ref.onnx"), candidate)
+    assert verdict and verdict.parity.top1_agreement == 1
+
+
+def test_without_labels_outputs_are_compared_and_the_lack_is_noted(save_linear, tmp_path) -> None:
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    good = ValidateOptions(reference=save_linear("r.onnx"), candidate=save_linear("c.onnx"), data=str(folder))
+    verdict = validate(good)
+    assert verdict and verdict.top1_drop is None and verdict.reference.accuracy is None
+    assert any("no labels" in note for note in verdict.notes)
+    bad = save_linear("bad.onnx", lambda w, b: (2 * w, 2 * b))
+    assert not validate(ValidateOptions(reference=save_linear("r.onnx"), candidate=bad, data=str(folder)))
+
+
+def test_a_sample_too_small_for_its_limit_is_noted(save_linear) -> None:
+    verdict = _validate(save_linear("r.onnx"), save_linear("c.onnx"), num_images=100)
+    assert any("100 images can not resolve" in note for note in verdict.notes)
+
+
+def test_another_network_is_refused(save_linear, tmp_path) -> None:
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    Image.new("RGB", (40, 40)).save(folder / "a.png")
+    seven = save_linear("c.onnx", lambda w, b: (w[:, :7], b[:7]), labels=None)
+    with pytest.raises(EngineRunError, match=r"\[1, 10\].*\[1, 7\]"):
+        validate(ValidateOptions(reference=save_linear("r.onnx"), candidate=seven, data=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("bad", "match"),
+    [({"max_top1_drop": -1.0}, "max_top1_drop is -1.0"), ({"min_agreement": 97.0}, "min_agreement is 97.0")],
+)
+def test_limits_out_of_range_are_refused(bad: dict, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        Thresholds(**bad)
+
+
+def test_the_file_is_strict_json_even_with_nan_outputs(save_linear) -> None:
+    verdict = _validate(save_linear("r.onnx"), save_linear("bad.onnx", _with_nan))
+
+    def refuse(text: str) -> None:
+        raise AssertionError(text)
+
+    json.loads(Path(verdict.file).read_text(), parse_constant=refuse)
+    assert manifest_path(Path(verdict.file)).is_file()
