@@ -1,0 +1,58 @@
+"""Questions about an ONNX graph: who makes a tensor, who reads it, which tensors are constants."""
+
+from __future__ import annotations
+
+__all__ = ["GraphIndex", "Reader"]
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from resnet_deploy.core.errors import GraphError
+
+
+class Reader(NamedTuple):
+    """One place where a tensor is read: input number `position` of `node`."""
+
+    node: onnx.NodeProto
+    position: int
+
+
+class GraphIndex:
+    """A view of a graph as it was when the index was made; editing the graph does not update it."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.graph = graph
+        self.producers = {name: node for node in graph.node for name in node.output}
+        self.readers: dict[str, list[Reader]] = defaultdict(list)
+        for node in graph.node:
+            for position, name in enumerate(node.input):
+                if name:
+                    self.readers[name].append(Reader(node, position))
+        self._initializers = {tensor.name: tensor for tensor in graph.initializer}
+
+    def is_constant(self, name: str) -> bool:
+        """Whether the tensor is an initializer."""
+        return name in self._initializers
+
+    def initializer(self, name: str) -> onnx.TensorProto:
+        """The initializer of that name.
+
+        Raises:
+            GraphError: There is none.
+        """
+        if name not in self._initializers:
+            raise GraphError(f"tensor {name!r} is not an initializer of the graph")
+        return self._initializers[name]
+
+    def constant(self, name: str) -> np.ndarray:
+        """The value of an initializer; raises GraphError where there is none."""
+        return numpy_helper.to_array(self.initializer(name))
+
+    def producer(self, name: str, *op_types: str) -> onnx.NodeProto | None:
+        """The node that makes the tensor, if it is of one of `op_types` (any, where none is named)."""
+        node = self.producers.get(name)
+        return node if node is not None and (not op_types or node.op_type in op_types) else None

@@ -1,0 +1,94 @@
+"""Every file that export and quantize write must build into an engine; TensorRT-RTX does that without a GPU."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import onnx
+import pytest
+
+from resnet_deploy.core.specs import Precision
+from resnet_deploy.export.onnx_export import onnx_from_torch
+from resnet_deploy.graph.files import check_model
+from resnet_deploy.graph.float16 import fp16_from_fp32
+from resnet_deploy.graph.session import open_session
+from resnet_deploy.nets.catalogue import find_net
+from resnet_deploy.nets.checkpoint import fresh_net
+from resnet_deploy.quant.quantize import quantize_model
+from tests.reference.small_networks import bottleneck_onnx, make_table, resnet8_onnx
+
+trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
+
+
+@lru_cache
+def _resnet20() -> onnx.ModelProto:
+    spec = find_net("resnet20")
+    return onnx_from_torch(fresh_net(spec), spec.preprocess)
+
+
+@lru_cache
+def _resnet50() -> onnx.ModelProto:
+    spec = find_net("resnet50")
+    return onnx_from_torch(fresh_net(spec), spec.preprocess)
+
+
+def _in(precision: str, model: onnx.ModelProto) -> onnx.ModelProto:
+    if precision == "fp32":
+        return model
+    if precision == "fp16":
+        return fp16_from_fp32(model)
+    rest = Precision(precision.removeprefix("int8+"))
+    return quantize_model(model, make_table(model), float_precision=rest)[0]
+
+
+def _build(model: onnx.ModelProto) -> tuple[int | None, list[str]]:
+    """Size of the engine in bytes, None where the product refuses; and its errors."""
+    said: list[str] = []
+
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity, message) -> None:
+            if severity <= trt.ILogger.ERROR:
+                said.append(message)
+
+    logger = Logger()
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model.SerializeToString()):
+        return None, said + [str(parser.get_error(i)) for i in range(parser.num_errors)]
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+    profile = builder.create_optimization_profile()
+    shape = tuple(network.get_input(0).shape)[1:]
+    profile.set_shape("images", (1, *shape), (4, *shape), (8, *shape))
+    config.add_optimization_profile(profile)
+    engine = builder.build_serialized_network(network, config)
+    return (None if engine is None else engine.nbytes), said
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8+fp16", "int8+fp32"])
+@pytest.mark.parametrize(
+    "make", [resnet8_onnx, bottleneck_onnx, _resnet20, pytest.param(_resnet50, marks=pytest.mark.slow)]
+)
+def test_checker_onnx_runtime_and_tensorrt_rtx_accept(make, precision):
+    model = _in(precision, make())
+    check_model(model, name="model")
+    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    logits = open_session(model).run(None, {"images": np.zeros((2, *shape), np.float32)})[0]
+    assert logits.dtype == np.float32 and np.isfinite(logits).all()
+    size, said = _build(model)
+    assert size is not None and not said, said
+
+
+def test_what_tensorrt_refuses_is_seen():
+    """Planted fault: a zero point that is not zero."""
+    model = _in("int8+fp32", resnet8_onnx())
+    zero_point = next(t for t in model.graph.initializer if t.name == "zero_point")
+    zero_point.CopyFrom(onnx.numpy_helper.from_array(np.array(3, dtype=np.int8), "zero_point"))
+    size, said = _build(model)
+    assert size is None and said
