@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["command"]
 
+import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -73,6 +74,7 @@ def _make_networks(depths, nets, checkpoint, folder, threads, progress) -> list:
     from resnet_deploy.engine.availability import available_backends
     from resnet_deploy.nets.catalogue import IMAGENET_DEPTHS, find_net, net_of_depth
     from resnet_deploy.pipeline.artifacts import make_files
+    from resnet_deploy.pipeline.many import make_untrained
     from resnet_deploy.pipeline.targets import bench_targets
 
     specs = [*(net_of_depth(depth) for depth in depths), *(find_net(name) for name in nets)]
@@ -91,12 +93,13 @@ def _make_networks(depths, nets, checkpoint, folder, threads, progress) -> list:
                 remedy="name another --folder, or name the files to time: resnet-deploy bench FILE...",
             )
         specs = [spec]
+    if checkpoint is not None:
+        made = [make_files(specs[0], folder=folder, checkpoint=checkpoint, num_threads=threads, progress=progress)]
+    else:
+        specs = specs or [net_of_depth(depth) for depth in IMAGENET_DEPTHS]
+        made = make_untrained(specs, folder=folder, num_processes=os.cpu_count() or 1, progress=progress)
     statuses = available_backends()
-    targets = []
-    for spec in specs or [net_of_depth(depth) for depth in IMAGENET_DEPTHS]:
-        made = make_files(spec, folder=folder, checkpoint=checkpoint, num_threads=threads, progress=progress)
-        targets += bench_targets(made, statuses)
-    return targets
+    return [target for files in made for target in bench_targets(files, statuses)]
 
 
 def _show(result) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["command", "run_plan"]
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,7 @@ def run_plan(plan, *, force: bool, json: bool) -> None:
     from resnet_deploy.pipeline.deploy import deploy
 
     with ProgressBar() as progress:
-        result = deploy(plan, progress, force=force)
+        result = deploy(plan, progress, force=force, num_processes=os.cpu_count() or 1)
     if json:
         print_json(result)
     else:

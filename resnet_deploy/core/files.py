@@ -14,6 +14,7 @@ from pathlib import Path
 from resnet_deploy.core.errors import ArtifactError
 
 _PARTIAL_SUFFIX = ".part"
+_DIGESTS: dict[tuple[int, ...], str] = {}
 
 
 @contextmanager
@@ -51,14 +52,21 @@ def sha256_of_bytes(data: bytes) -> str:
 def sha256_of_file(path: Path) -> str:
     """Lower-case hexadecimal SHA-256 of a file's bytes.
 
+    A file that this process has hashed before and that is the same by inode, size and times is not read again:
+    one run of several stages would otherwise read each file five times or more.
+
     Raises:
         ArtifactError: There is no such file.
     """
-    digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+            status = os.fstat(file.fileno())
+            identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if identity not in _DIGESTS:
+                digest = hashlib.sha256()
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+                _DIGESTS[identity] = digest.hexdigest()
+            return _DIGESTS[identity]
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ArtifactError(f"{path}: no such file", remedy="check the path, or run the stage that makes it") from error
-    return digest.hexdigest()

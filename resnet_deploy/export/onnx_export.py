@@ -154,7 +154,7 @@ def _load(options: ExportOptions) -> _Source:
         record=manifest.net,
         preprocess=manifest.preprocess or checkpoint.spec.preprocess,
         parent=manifest,
-        weights="trained",
+        weights=str(manifest.details.get("weights", "trained")),
     )
 
 

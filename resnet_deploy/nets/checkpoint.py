@@ -87,10 +87,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         state = load_file(path)
     except SafetensorError as error:
         raise ArtifactError(f"{path} is not a safetensors file: {error}", remedy="train or import it again") from error
-    net = build_net(spec, num_classes=manifest.net.num_classes)
+    with torch.device("meta"):  # initial weights would only be thrown away
+        net = build_net(spec, num_classes=manifest.net.num_classes)
     check_state_fits(net, state, net_name=spec.name, source=str(path))
     check_finite(state, source=str(path))
-    net.load_state_dict(state)
+    net.load_state_dict(state, assign=True)
     return Checkpoint(net=net.eval(), spec=spec, manifest=manifest)
 
 

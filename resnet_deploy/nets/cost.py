@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["LayerCost", "NetCost", "net_cost"]
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +43,7 @@ class NetCost:
     layers: tuple[LayerCost, ...]
 
 
+@functools.cache
 def net_cost(spec: NetSpec, *, num_classes: int | None = None) -> NetCost:
     """Count a catalogue network at its own input size; allocates no weights."""
     with torch.device("meta"):

@@ -75,7 +75,8 @@ def make_files(
         ResnetDeployError: As each stage does. An engine that the product refuses or that needs a package or
             GPU that is not here is no error: its stage says why.
     """
-    maker = _Maker(spec, folder, checkpoint, force, progress)
+    checkpoint = checkpoint or _untrained_checkpoint(spec, folder, progress)
+    maker = _Maker(checkpoint, folder, force, progress)
     wanted = tuple(dict.fromkeys(precisions))
     fp32 = maker.export(Precision.FP32)
     onnx = {Precision.FP32: fp32}
@@ -86,7 +87,7 @@ def make_files(
     onnx = {precision: onnx[precision] for precision in wanted}
     engines, products = maker.build(onnx, build or BuildPlan())
     return NetFiles(
-        checkpoint=checkpoint or _fresh_checkpoint(spec, folder, progress),
+        checkpoint=checkpoint,
         onnx=onnx,
         engines=engines,
         products=products,
@@ -97,10 +98,10 @@ def make_files(
 class _Maker:
     """Calls the stages for one network and keeps a row of each."""
 
-    def __init__(self, spec: NetSpec, folder: Path, checkpoint: Path | None, force: bool, progress: Progress) -> None:
-        self.spec, self.folder, self.checkpoint = spec, folder, checkpoint
+    def __init__(self, checkpoint: Path, folder: Path, force: bool, progress: Progress) -> None:
+        self.checkpoint, self.folder = checkpoint, folder
         self.force, self.progress = force, progress
-        self.stem = spec.name if checkpoint is None else checkpoint.name.removesuffix(".safetensors")
+        self.stem = checkpoint.name.removesuffix(".safetensors")
         self.stages: list[StageRow] = []
 
     def export(self, precision: Precision) -> Path:
@@ -108,10 +109,8 @@ class _Maker:
 
         options = ExportOptions(
             checkpoint=self.checkpoint,
-            net=self.spec.name if self.checkpoint is None else None,
             precision=precision,
             out=self.folder / f"{self.stem}.{precision}.onnx",
-            seed=_SEED,
             force=self.force,
         )
         return self._timed("export", lambda: export_onnx(options, self.progress)).file
@@ -165,7 +164,7 @@ class _Maker:
         return result
 
 
-def _fresh_checkpoint(spec: NetSpec, folder: Path, progress: Progress) -> Path:
+def _untrained_checkpoint(spec: NetSpec, folder: Path, progress: Progress) -> Path:
     """The untrained weights as a file, so that torch runs the very network that was exported."""
     from resnet_deploy.nets.checkpoint import fresh_net, save_checkpoint
 

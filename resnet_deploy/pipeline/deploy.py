@@ -18,6 +18,7 @@ from resnet_deploy.core.specs import Precision
 from resnet_deploy.engine.availability import available_backends
 from resnet_deploy.nets.catalogue import net_of_depth
 from resnet_deploy.pipeline.artifacts import NetFiles, StageRow, make_files
+from resnet_deploy.pipeline.many import make_untrained
 from resnet_deploy.pipeline.plan import LATENCY_CALIBRATION, CalibrationPlan, DeployPlan
 from resnet_deploy.pipeline.targets import bench_targets
 from resnet_deploy.verify.thresholds import Thresholds
@@ -43,8 +44,14 @@ class Deployment:
     seconds: float
 
 
-def deploy(plan: DeployPlan, progress: Progress = NO_PROGRESS, *, force: bool = False) -> Deployment:
+def deploy(
+    plan: DeployPlan, progress: Progress = NO_PROGRESS, *, force: bool = False, num_processes: int = 1
+) -> Deployment:
     """Run a plan. A failed verdict stops nothing: all files and numbers are there to find out why.
+
+    Args:
+        force: Do all work again, whatever is up to date.
+        num_processes: See `pipeline.many.make_untrained`.
 
     Raises:
         ResnetDeployError: As the stages do; what is finished is kept and skipped the next time.
@@ -64,7 +71,7 @@ def deploy(plan: DeployPlan, progress: Progress = NO_PROGRESS, *, force: bool = 
     )
     stages += files.stages
     verdicts = _verdicts(plan, files, stages, progress, force) if plan.is_trained else ()
-    benchmark = _bench(plan, files, stages, progress) if plan.bench.enabled else None
+    benchmark = _bench(plan, files, stages, progress, num_processes) if plan.bench.enabled else None
     report = None
     if plan.report:
         begun = time.perf_counter()
@@ -178,14 +185,22 @@ def _thresholds(plan: DeployPlan) -> Thresholds:
     return Thresholds(**given)
 
 
-def _bench(plan: DeployPlan, files: NetFiles, stages: list[StageRow], progress: Progress) -> Benchmark:
-    begun = time.perf_counter()
+def _bench(
+    plan: DeployPlan, files: NetFiles, stages: list[StageRow], progress: Progress, num_processes: int
+) -> Benchmark:
     statuses = available_backends()
     targets = bench_targets(files, statuses)
-    for depth in plan.bench.depths:
-        extra = make_files(net_of_depth(depth), folder=plan.out / "depths", progress=progress)
+    beside = make_untrained(
+        [net_of_depth(depth) for depth in plan.bench.depths],
+        folder=plan.out / "depths",
+        build=plan.build,
+        num_processes=num_processes,
+        progress=progress,
+    )
+    for extra in beside:
         stages += extra.stages
         targets += bench_targets(extra, statuses)
+    begun = time.perf_counter()
     sampling = Sampling(min_seconds=plan.bench.seconds, max_seconds=4 * plan.bench.seconds)
     options = BenchOptions(
         targets=tuple(targets), out=plan.out / "bench.json", batches=plan.bench.batches, sampling=sampling

@@ -11,22 +11,22 @@ from resnet_deploy.core.specs import Precision
 from resnet_deploy.engine.availability import BackendStatus
 from resnet_deploy.pipeline.artifacts import NetFiles
 
+_ON_CPU = {"onnxruntime": (Precision.FP32,), "openvino": (Precision.FP32, Precision.INT8)}
+
 
 def bench_targets(files: NetFiles, statuses: Sequence[BackendStatus]) -> list[BenchTarget]:
-    """torch in FP32, the ONNX backends in FP32 and INT8, every engine; in that order for every network.
+    """torch in FP32, ONNX Runtime and OpenVINO, every engine; in that order for every network.
 
-    FP16 on a processor is left out: without FP16 arithmetic a backend computes in FP32 between casts, which says
-    nothing about a deployment. An engine is listed even where no GPU can run it, so that the table says so.
+    On a processor only what means something for a deployment is timed: ONNX Runtime computes FP16 operations, those
+    between the Q/DQ pairs of an INT8 file too, in FP32 between casts, and OpenVINO has FP16 as FP32. An engine is
+    listed even where no GPU can run it, so that the table says so.
     """
-    status = {s.name: s for s in statuses}
     targets = [BenchTarget(file=files.checkpoint, backend="torch")]
-    for backend in ("onnxruntime", "openvino"):
-        if not status[backend].available:
+    for status in statuses:
+        if not status.available or status.name not in _ON_CPU:
             continue
-        on_cpu = status[backend].device == "cpu"
+        chosen = _ON_CPU[status.name] if status.device == "cpu" else tuple(Precision)
         targets += [
-            BenchTarget(file=file, backend=backend)
-            for precision, file in files.onnx.items()
-            if precision is not Precision.FP16 or not on_cpu
+            BenchTarget(file=file, backend=status.name) for precision, file in files.onnx.items() if precision in chosen
         ]
     return [*targets, *(BenchTarget(file=file) for file in files.engines.values())]

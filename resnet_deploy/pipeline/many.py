@@ -1,0 +1,72 @@
+"""The files of several networks, a few at a time in processes of their own."""
+
+from __future__ import annotations
+
+__all__ = ["make_untrained"]
+
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+
+from resnet_deploy.core.progress import NO_PROGRESS, Progress
+from resnet_deploy.nets.catalogue import NetSpec
+from resnet_deploy.pipeline.artifacts import NetFiles, make_files
+from resnet_deploy.pipeline.plan import BuildPlan
+
+
+def make_untrained(
+    specs: Sequence[NetSpec],
+    *,
+    folder: Path,
+    build: BuildPlan | None = None,
+    num_processes: int = 1,
+    progress: Progress = NO_PROGRESS,
+) -> list[NetFiles]:
+    """All files of untrained networks, for latency; in the order of `specs`.
+
+    Tracing and engine building use one processor each, so several networks at a time use several.
+
+    Args:
+        num_processes: Networks at a time; with more than 1 the calling program must be importable (guarded by
+            `if __name__ == "__main__"`), as `multiprocessing` asks.
+    Raises:
+        ResnetDeployError: As the stages do; the other networks' finished files are kept.
+    """
+    make = partial(make_files, folder=folder, build=build)
+    if num_processes == 1 or len(specs) < 2:
+        return [make(spec, progress=progress) for spec in specs]
+    progress.start(f"files of {', '.join(spec.name for spec in specs)}", len(specs))
+    by_name = {}
+    context = multiprocessing.get_context("spawn")
+    # Largest first: the last one alone on its processor is then a short one.
+    order = sorted(specs, key=lambda spec: spec.depth, reverse=True)
+    with ProcessPoolExecutor(min(num_processes, len(specs)), mp_context=context, initializer=_obey_parent) as pool:
+        futures = {pool.submit(_timed, make, spec): spec for spec in order}
+        try:
+            for future in as_completed(futures):
+                files, seconds = future.result()
+                by_name[futures[future].name] = files
+                progress.advance(note=f"{futures[future].name} done")
+                progress.log(f"files of {futures[future].name}: {seconds:.0f} s")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+    return [by_name[spec.name] for spec in specs]
+
+
+def _timed(make: partial, spec: NetSpec) -> tuple[NetFiles, float]:
+    begun = time.perf_counter()
+    return make(spec), time.perf_counter() - begun
+
+
+def _obey_parent() -> None:
+    """Ctrl-C is the parent's to handle; its `terminate` ends a worker as an exit, so that cleaning up runs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
