@@ -75,18 +75,39 @@ def _verdict_cells(verdict) -> tuple:
 
 
 def _show_latency(benchmark) -> None:
-    """One row a network: p50 of batch 1 on every backend and precision, and what was not run."""
-    rows = [row for row in benchmark.rows if row.batch == min(r.batch for r in benchmark.rows)]
-    columns = list(dict.fromkeys((row.backend, str(row.precision or "-")) for row in rows))
+    """One row a network: its size, its engines, and p50 of the smallest batch on every backend that ran."""
+    batch = min(row.batch for row in benchmark.rows)
+    rows = [row for row in benchmark.rows if row.batch == batch]
+    columns = list(dict.fromkeys((row.backend, str(row.precision or "-")) for row in rows if row.timing is not None))
     cells = []
     for net in dict.fromkeys(row.net for row in rows):
-        of_net = {(row.backend, str(row.precision or "-")): row for row in rows if row.net == net}
-        cells.append((net, *(_latency(of_net.get(column)) for column in columns)))
-    title = f"Latency, p50 in ms, batch {rows[0].batch} (all figures: {benchmark.file})"
-    print_data(table(title, ("net", *(f"{backend} {precision}" for backend, precision in columns)), cells))
-    for reason in dict.fromkeys(row.reason for row in rows if row.timing is None):
-        print_data(f"  -: {reason}")
-
-
-def _latency(row) -> str:
-    return "-" if row is None or row.timing is None else f"{row.timing.p50_ms:.2f}"
+        of_net = [row for row in rows if row.net == net]
+        engines = [row for row in of_net if row.file.endswith(".engine")]
+        times = {(r.backend, str(r.precision or "-")): f"{r.timing.p50_ms:.2f}" for r in of_net if r.timing is not None}
+        cells.append(
+            (
+                net,
+                f"{of_net[0].parameters / 1e6:.2f}",
+                f"{of_net[0].multiply_adds / 1e9:.2f}",
+                " / ".join(f"{row.file_mib:.1f}" for row in engines) or "-",
+                " / ".join(f"{row.build_seconds:.1f}" for row in engines) or "-",
+                *(times.get(column, "-") for column in columns),
+            )
+        )
+    precisions = " / ".join(dict.fromkeys(str(row.precision) for row in rows if row.file.endswith(".engine")))
+    print_data(
+        table(
+            f"Latency of a batch of {batch}, p50 in ms; engines are {precisions or 'not built'}",
+            (
+                "net",
+                "M params",
+                "G mul-adds",
+                "engine MiB",
+                "built in s",
+                *(f"{backend} {precision}" for backend, precision in columns),
+            ),
+            cells,
+        )
+    )
+    for backend, reason in dict.fromkeys((row.backend, row.reason) for row in rows if row.timing is None):
+        print_data(f"{backend} engines: {reason}")

@@ -14,22 +14,25 @@ from resnet_deploy import __version__
 from resnet_deploy.cli.render import error_exit, print_data
 
 COMMANDS = {
-    "demo": "demo",
-    "deploy": "deploy",
-    "doctor": "doctor",
-    "nets": "nets",
-    "train": "train",
-    "import": "import_weights",
-    "evaluate": "evaluate",
-    "export": "export",
-    "calibrate": "calibrate",
-    "quantize": "quantize",
-    "build": "build",
-    "inspect": "inspect",
-    "validate": "validate",
-    "bench": "bench",
+    "demo": ("demo", "The whole path on bundled data, ending in a report."),
+    "deploy": ("deploy", "The whole path of your network, from one TOML file."),
+    "doctor": ("doctor", "What this machine can do, what is missing."),
+    "nets": ("nets", "List the known networks, or show one."),
+    "train": ("train", "Images to a checkpoint."),
+    "import": ("import_weights", "A foreign .pth or .th to a checkpoint."),
+    "evaluate": ("evaluate", "Top-1 and top-5 of any file on labelled images."),
+    "export": ("export", "A checkpoint to ONNX, FP32 and FP16."),
+    "calibrate": ("calibrate", "Images to INT8 scales."),
+    "quantize": ("quantize", "ONNX and scales to INT8 ONNX (explicit Q/DQ)."),
+    "build": ("build", "ONNX to TensorRT or TensorRT-RTX engines."),
+    "inspect": ("inspect", "What a file is and what it was made from."),
+    "validate": ("validate", "Verdict: two files compared on a data set."),
+    "bench": ("bench", "Latency and throughput of networks or files."),
 }
-"""Command -> its module in `resnet_deploy.cli`; the module's `command` is the function (or a group) behind it."""
+"""Command -> its module in `resnet_deploy.cli` and its line in the overview.
+
+The module's `command` is the function, or the group, behind it.
+"""
 
 
 class _Group(TyperGroup):
@@ -46,6 +49,7 @@ app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich's help takes 0.2 s longer to start
     add_completion=True,
     help="Residual networks from PyTorch to a TensorRT engine that is proven to classify like the network you trained.",
     epilog="Exit codes: 0 done, 1 a check or verdict failed, 2 wrong usage or input, 3 missing dependency or "
@@ -68,12 +72,12 @@ def _root(
     pass
 
 
-for _name, _module in COMMANDS.items():
+for _name, (_module, _line) in COMMANDS.items():
     _command = importlib.import_module(f"resnet_deploy.cli.{_module}").command
     if isinstance(_command, typer.Typer):
-        app.add_typer(_command, name=_name)
+        app.add_typer(_command, name=_name, short_help=_line)
     else:
-        app.command(_name)(_command)
+        app.command(_name, short_help=_line)(_command)
 
 
 def main() -> None:

@@ -9,17 +9,19 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from resnet_deploy.core.errors import ExitCode, ResnetDeployError
 from resnet_deploy.core.progress import Progress
 
+if TYPE_CHECKING:  # rich takes 60 ms to import; --help does without it
+    from rich.console import Console
+    from rich.table import Table
+
 
 def _console(stream: Any) -> Console:
+    from rich.console import Console
+
     # Rich folds to 80 columns where there is no terminal; a pipe should get whole lines.
     width = None if stream.isatty() else 200
     return Console(file=stream, width=width, highlight=False, soft_wrap=False)
@@ -41,16 +43,18 @@ def print_json(value: Any) -> None:
 
 def note(message: str) -> None:
     """A line for the person at the terminal, on stderr."""
-    _console(sys.stderr).print(escape(message))
+    _console(sys.stderr).print(_escape(message))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 1) -> Table:
     """A table whose first `left` columns are flush left and the others flush right."""
+    from rich.table import Table
+
     result = Table(title=title, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
         result.add_column(column, justify="left" if index < left else "right")
     for row in rows:
-        result.add_row(*(escape(str(cell)) for cell in row))
+        result.add_row(*(_escape(str(cell)) for cell in row))
     return result
 
 
@@ -84,21 +88,21 @@ class ProgressBar:
 
     def start(self, description: str, total: int | None) -> None:
         if self._live is None:
-            self._console.print(escape(description))
+            self._console.print(_escape(description))
             return
         if self._task is not None:
             self._live.remove_task(self._task)
-        self._task = self._live.add_task(escape(description), total=total, note="")
+        self._task = self._live.add_task(_escape(description), total=total, note="")
 
     def advance(self, steps: int = 1, *, note: str = "") -> None:
         if self._live is not None and self._task is not None:
             if note:
-                self._live.update(self._task, advance=steps, note=escape(note))
+                self._live.update(self._task, advance=steps, note=_escape(note))
             else:
                 self._live.update(self._task, advance=steps)
 
     def log(self, message: str) -> None:
-        (self._live.console if self._live is not None else self._console).print(escape(message))
+        (self._live.console if self._live is not None else self._console).print(_escape(message))
 
 
 def error_exit(work: Callable[[], Any]) -> int:
@@ -151,9 +155,16 @@ def _internal_error(error: Exception) -> int:
 
 def _say_error(message: str, remedy: str | None) -> None:
     console = _console(sys.stderr)
-    console.print("[bold red]error:[/] " + escape(message))
+    console.print("[bold red]error:[/] " + _escape(message))
     if remedy:
-        console.print("[bold]remedy:[/] " + escape(remedy))
+        console.print("[bold]remedy:[/] " + _escape(remedy))
+
+
+def _escape(text: str) -> str:
+    """`text` with rich's markup made harmless."""
+    from rich.markup import escape as escape_markup
+
+    return escape_markup(text)
 
 
 def _finite(value: Any) -> Any:

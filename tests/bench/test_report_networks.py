@@ -1,0 +1,214 @@
+"""Which network stands where in a report, what may share an axis, and the sentences it begins with."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from resnet_deploy.bench.environment import capture_environment
+from resnet_deploy.bench.gather import gather
+from resnet_deploy.bench.networks import families, find_networks, join_names
+from resnet_deploy.bench.plots import latency_plots, three_figures
+from resnet_deploy.bench.report import ReportOptions, write_report
+from resnet_deploy.bench.run import Benchmark, BenchRow
+from resnet_deploy.bench.summary import not_run, summarize_findings
+from resnet_deploy.bench.timing import Sampling, summarize
+from resnet_deploy.core.artifacts import NetRecord, write_manifest
+from resnet_deploy.core.config import to_plain
+from resnet_deploy.core.specs import Precision
+from resnet_deploy.nets.catalogue import find_net
+
+DEPTHS = ("resnet101", "resnet152", "resnet18", "resnet34", "resnet50")  # as a folder lists them
+NATURAL = ["resnet20", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+
+
+def _row(net: str, precision: Precision, *, on_gpu: bool = False, weights: str) -> BenchRow:
+    timing = None if on_gpu else summarize([net[6:] and int(net[6:]) / 1e3], batch=1, warmup_passes=1, sampling=SAMPLING)
+    name = f"{net}.{precision}.{'engine' if on_gpu else 'onnx'}"
+    return BenchRow(
+        net=net, precision=precision, backend="tensorrt-rtx" if on_gpu else "openvino", version="", device="cpu",
+        file=name, batch=1, timing=timing, reason="not run: no CUDA device" if on_gpu else "", parameters=11_689_512,
+        multiply_adds=1_814_073_344, file_mib=1.0, build_seconds=None, gmacs_per_second=None, weights=weights,
+    )  # fmt: skip
+
+
+SAMPLING = Sampling(min_samples=1)
+
+
+def _demo(folder: Path, *, engines: bool = True, verdicts: tuple[str, ...] = ("fp16", "int8"), rows: bool = True) -> Path:
+    """The files of a demo: resnet20 trained and judged, the ImageNet depths with random weights."""
+    bench_rows = []
+    for net in ("resnet20", *DEPTHS):
+        trained = net == "resnet20"
+        place = folder if trained else folder / "depths"
+        place.mkdir(parents=True, exist_ok=True)
+        weights = "trained" if trained else "random, seed 0"
+        for precision in Precision:
+            given = {"net": NetRecord(name=net, num_classes=10), "precision": precision}
+            given["preprocess"] = find_net(net).preprocess
+            onnx, engine = place / f"{net}.{precision}.onnx", place / f"{net}.{precision}.engine"
+            onnx.write_bytes(net.encode() * 1000 + precision.encode())
+            write_manifest(onnx, kind="onnx", stage="export", details={"weights": weights}, **given)
+            if engines:
+                engine.write_bytes(onnx.read_bytes() * 2)
+                details = {"product": "tensorrt-rtx", "product_version": "1.7.1", "seconds": 1.25}
+                details["targets"] = ["sm80", "sm86", "sm120"]
+                write_manifest(engine, kind="engine", stage="build", inputs={"onnx": onnx}, details=details, **given)
+            bench_rows += [_row(net, precision, on_gpu=gpu, weights=weights) for gpu in (False, True)]
+    for precision in verdicts:
+        _judge(folder, precision)
+    if rows:
+        benchmark = Benchmark(
+            file="bench.json", rows=tuple(bench_rows), environment=capture_environment(), load_1min_after=None,
+            sampling=SAMPLING, num_threads=0, seconds=1.0, created="",
+        )  # fmt: skip
+        (folder / "bench.json").write_text(json.dumps(to_plain(benchmark)))
+        write_manifest(folder / "bench.json", kind="benchmark", stage="bench")
+    return folder
+
+
+def _judge(folder: Path, precision: str, *, passed: bool = True) -> None:
+    def side(name: str, precision: str, top1: float) -> dict:
+        accuracy = {"num_images": 599, "top1_percent": top1, "top1_low": top1 - 1, "top1_high": top1 + 0.2}
+        return {
+            "file": name, "sha256": name, "backend": "onnxruntime", "version": "1", "device": "cpu",
+            "precision": precision, "accuracy": accuracy,
+        }  # fmt: skip
+
+    candidate = f"resnet20.{precision}.onnx"
+    verdict = {
+        "net": "resnet20", "passed": passed, "data": "digits/val", "num_images": 599, "top1_drop": 0.17,
+        "drop_low": -0.2, "drop_high": 0.6, "reference": side("resnet20.fp32.onnx", "fp32", 99.5),
+        "candidate": side(candidate, precision, 99.33), "parity": {"top1_agreement": 0.998, "sqnr_db": 16.0},
+        "checks": [{"name": "cosine", "value": 0.99, "relation": ">=", "limit": 0.95, "passed": passed}], "notes": [],
+    }  # fmt: skip
+    file = folder / f"{candidate}.verdict.json"
+    file.write_text(json.dumps(verdict))
+    write_manifest(
+        file, kind="verdict", stage="validate", net=NetRecord(name="resnet20", num_classes=10),
+        inputs={"candidate": folder / candidate},
+    )  # fmt: skip
+
+
+def _summary(folder: Path) -> list[tuple[str, str]]:
+    return [(line.tone, line.text) for line in summarize_findings(find_networks(gather(folder)))]
+
+
+def test_trained_networks_come_first_then_depth_by_number(tmp_path: Path) -> None:
+    networks = find_networks(gather(_demo(tmp_path)))
+    assert [network.name for network in networks] == NATURAL
+    assert [network.is_untrained for network in networks] == [False, *[True] * 5]
+
+
+def test_every_table_of_the_page_keeps_that_order(tmp_path: Path) -> None:
+    html = write_report(ReportOptions(folder=_demo(tmp_path))).file.read_text()
+    for heading, cell in (
+        ("Networks", r"<strong>(resnet\d+)</strong>"),
+        ("Timings", r'<tr><td class="l">(resnet\d+)<'),
+        ("Engines", r"<code>(?:depths/)?(resnet\d+)\.\w+\.engine</code>"),
+        ("Files and", r'<tr><td class="l"><code>(?:depths/)?(resnet\d+)\.'),
+    ):
+        table = html.split(f"<h2>{heading}", 1)[1].split("</table>", 1)[0]
+        assert list(dict.fromkeys(re.findall(cell, table))) == NATURAL, heading
+
+
+def test_a_name_that_is_held_trained_and_random_stays_two_networks(tmp_path: Path) -> None:
+    for folder, weights in (("", "trained"), ("depths", "random, seed 0")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        file = tmp_path / folder / "resnet18.fp32.onnx"
+        file.write_bytes(weights.encode())
+        net = NetRecord(name="resnet18", num_classes=10)
+        write_manifest(file, kind="onnx", stage="export", net=net, details={"weights": weights})
+    networks = find_networks(gather(tmp_path))
+    assert [(n.name, n.weights, len(n.entries)) for n in networks] == [
+        ("resnet18", "trained", 1),
+        ("resnet18", "random, seed 0", 1),
+    ]
+
+
+def test_only_one_family_shares_the_axis_of_depths(tmp_path: Path) -> None:
+    networks = find_networks(gather(_demo(tmp_path)))
+    groups = [[network.name for network in members] for _, members in families(networks)]
+    assert groups == [["resnet20"], NATURAL[1:]]
+    headings = [heading.replace("\u00a0", " ") for heading, _ in latency_plots(networks, batch=1)]
+    assert headings == ["Latency of resnet20, batch 1", "Latency against depth, ImageNet networks, 224 px, batch 1"]
+
+
+def test_a_depth_that_is_there_twice_keeps_the_line_single_valued(tmp_path: Path) -> None:
+    networks = list(find_networks(gather(_demo(tmp_path))))
+    networks[0].name, networks[0].spec, networks[0].input_px = "resnet18", find_net("resnet18"), 224  # trained
+    headings = [heading for heading, _ in latency_plots(networks, batch=1)]
+    assert headings[0] == "Latency of resnet18, batch 1" and len(headings) == 2
+
+
+def test_the_summary_speaks_of_the_judged_network_first(tmp_path: Path) -> None:
+    assert _summary(_demo(tmp_path)) == [
+        (
+            "good",
+            "resnet20: 3 engines built (TensorRT-RTX 1.7.1 for sm80 and newer); INT8 scores 99.33 % where FP32 scores "
+            "99.50 % on 599 images; all 2 verdicts passed.",
+        ),
+        ("plain", "Latency only, untrained: resnet18, 34, 50, 101, 152 (15 engines built)."),
+        (
+            "plain",
+            "The engines were built but not run here (no CUDA device); the verdicts are of the ONNX files they were "
+            "built from.",
+        ),
+    ]
+
+
+def test_the_summary_says_what_is_not_known(tmp_path: Path) -> None:
+    lines = _summary(_demo(tmp_path, engines=False, verdicts=(), rows=False))
+    assert lines[0][0] == "warn"
+    assert lines[0][1].startswith("resnet20: no engine built; no verdict was taken, so nothing is known")
+    assert lines[1:] == [("plain", "Latency only, untrained: resnet18, 34, 50, 101, 152.")]
+    (tmp_path / "empty").mkdir()
+    assert _summary(tmp_path / "empty") == [("warn", "Nothing was built: this folder holds no network.")]
+
+
+def test_the_summary_begins_with_failures_and_their_reason(tmp_path: Path) -> None:
+    _judge(_demo(tmp_path), "int8", passed=False)
+    lines = _summary(tmp_path)
+    assert lines[0] == ("bad", "1 of 2 verdicts FAILED: resnet20.int8.onnx (cosine 0.99, wanted >= 0.95).")
+    assert lines[1][0] == "warn" and "1 of 2 verdicts passed" in lines[1][1]
+
+
+def test_an_engine_that_was_judged_is_not_called_unproven(tmp_path: Path) -> None:
+    _demo(tmp_path)
+    file = tmp_path / "resnet20.int8.onnx.verdict.json"
+    verdict = json.loads(file.read_text())
+    manifest = json.loads((tmp_path / "resnet20.int8.engine.json").read_text())
+    verdict["candidate"]["sha256"] = manifest["sha256"]
+    file.write_text(json.dumps(verdict))
+    write_manifest(file, kind="verdict", stage="validate", net=NetRecord(name="resnet20", num_classes=10))
+    assert not [text for _, text in _summary(tmp_path) if "not run here" in text]
+
+
+def test_what_was_not_run_is_said_once_per_reason(tmp_path: Path) -> None:
+    groups = not_run(find_networks(gather(_demo(tmp_path))))
+    assert groups == [
+        ("no CUDA device", ["tensorrt-rtx: resnet20, 18, 34, 50, 101, 152 in fp32, fp16, int8 (18 files)"])
+    ]
+
+
+def test_the_table_of_networks_has_costs_sizes_and_build_seconds(tmp_path: Path) -> None:
+    html = write_report(ReportOptions(folder=_demo(tmp_path))).file.read_text()
+    table = html.split("<h2>Networks", 1)[1].split("</table>", 1)[0]
+    row = next(text for text in table.split("<tr>") if "<strong>resnet152</strong>" in text)
+    cells = re.findall(r"<td[^>]*>(.*?)(?:<small>.*?)?</td>", row, re.DOTALL)
+    size = len("resnet152") * 1000 + 4
+    assert cells[1:3] == ["11.69 M", "1.81 G"]
+    assert cells[3:9] == [f"{size / 2**20:#.3g}"] * 3 + [f"{2 * size / 2**20:#.3g}"] * 3
+    assert cells[9:12] == ["1.25"] * 3 and cells[12] == "152" and len(cells) == 13  # no GPU column without a GPU row
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.54147, "0.541"), (45.0, "45.0"), (170.0, "170"), (1234.5, "1,234")])
+def test_three_figures(value: float, text: str) -> None:
+    assert three_figures(value) == text
+
+
+def test_a_common_prefix_is_said_once() -> None:
+    assert join_names(["resnet18", "resnet34", "mine", "net5", "net7"]) == "resnet18, 34, mine, net5, 7"
