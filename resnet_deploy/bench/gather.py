@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resnet_deploy.bench.run import Benchmark, read_benchmark
+from resnet_deploy.bench.run import Benchmark, read_benchmark, weights_of
 from resnet_deploy.core.artifacts import Manifest, read_manifest
 from resnet_deploy.core.errors import ArtifactError, ResnetDeployError
 
@@ -20,10 +20,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A file with a sound manifest; `name` is relative to the folder."""
+    """A file with a sound manifest; `name` is relative to the folder, `weights` as in `BenchRow`."""
 
     name: str
     manifest: Manifest
+    weights: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +69,9 @@ def gather(folder: Path) -> Findings:
         if file.is_file():
             manifest = _attempt(lambda file=file: read_manifest(file), unreadable)
             if manifest is not None and manifest.kind != "report":
-                entries.append(Entry(name=file.relative_to(folder).as_posix(), manifest=manifest))
+                weights = _attempt(lambda file=file, m=manifest: weights_of(file, m), unreadable) or "unknown"
+                name = file.relative_to(folder).as_posix()
+                entries.append(Entry(name=name, manifest=manifest, weights=weights))
     entries.sort(key=_pipeline_order)
     hashes = {entry.name: entry.manifest.sha256 for entry in entries}
     by_kind = {kind: [e for e in entries if e.manifest.kind == kind] for kind in ("verdict", "benchmark")}

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["PRECISION_COLOURS", "ScorePoint", "accuracy_plot", "curve_plot", "latency_plot", "size_plot"]
+__all__ = [
+    "PRECISION_COLOURS",
+    "ScorePoint",
+    "accuracy_plot",
+    "curve_plot",
+    "latency_plots",
+    "size_plot",
+    "three_figures",
+]
 
 import io
 import re
@@ -12,12 +20,17 @@ from dataclasses import dataclass
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from resnet_deploy.bench.gather import TrainingCurve
+from resnet_deploy.bench.networks import Network, families
 from resnet_deploy.bench.run import BenchRow
+from resnet_deploy.core.specs import Precision
 
 PRECISION_COLOURS = {"fp32": "#8a8f98", "fp16": "#3d8bfd", "int8": "#f28c28"}
 _OTHER_COLOUR = "#20a39e"
+_WIDTH = 5.4  # inches; scaled to the page, so that letters stay legible on a phone
+_MIB = 2**20
 _INK = "#123456"  # replaced by currentColor, which matplotlib does not know
 _LINE_STYLES = ("-", "--", ":", "-.")
 _MARKERS = "osD^v"
@@ -93,78 +106,131 @@ def curve_plot(curves: Sequence[TrainingCurve]) -> str:
         return _svg(figure, "curves")
 
 
-def size_plot(sizes: Sequence[tuple[str, str, float]]) -> str:
-    """Horizontal bars of (label, precision, MiB), from zero."""
-    if not sizes:
+def size_plot(networks: Sequence[Network]) -> str:
+    """Bars of MiB from zero, ONNX files beside engines; each family has its own axis, so a small one stays readable."""
+    kinds = [(k, title) for k, title in (("onnx", "ONNX"), ("engine", "engine")) if any(n.files(k) for n in networks)]
+    groups = [members for _, members in families(n for n in networks if any(n.files(kind) for kind, _ in kinds))]
+    if not groups:
         return ""
     with matplotlib.rc_context(_RC):
-        figure, axes = _figure(height=0.8 + 0.3 * len(sizes))
-        colours = [PRECISION_COLOURS.get(precision, _OTHER_COLOUR) for _, precision, _ in sizes]
-        bars = axes.barh(range(len(sizes)), [mib for _, _, mib in sizes], color=colours, height=0.66)
-        axes.bar_label(bars, [f"{mib:.3g}" for _, _, mib in sizes], padding=3)
-        axes.set_yticks(range(len(sizes)), [label for label, _, _ in sizes])
-        axes.set_ylim(len(sizes) - 0.4, -0.6)
-        axes.margins(x=0.12)
-        axes.set_xlabel("MiB")
-        axes.grid(axis="x")
+        height = 0.95 + sum(0.4 + 0.52 * len(members) for members in groups)
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        ratios = [len(members) + 0.3 for members in groups]
+        grid = figure.subplots(len(groups), len(kinds), squeeze=False, height_ratios=ratios)
+        for line, members in zip(grid, groups, strict=True):
+            for axes, (kind, _) in zip(line, kinds, strict=True):
+                _size_bars(axes, members, kind)
+                axes.set_yticks(range(len(members)), [n.name if axes is line[0] else "" for n in members])
+        for axes, (_, title) in zip(grid[0], kinds, strict=True):
+            axes.set_title(f"{title}, MiB", fontsize=10)
+        _precision_legend(figure)
         return _svg(figure, "sizes")
 
 
-def latency_plot(rows: Sequence[BenchRow], *, batch: int) -> str:
-    """Median latency at one batch size: against depth where there are several networks, else as bars."""
-    timed = [row for row in rows if row.timing is not None and row.batch == batch]
-    if not timed:
-        return ""
-    with matplotlib.rc_context(_RC):
-        if len({row.net for row in timed}) > 1:
-            figure = _latency_by_depth(timed)
-        else:
-            figure = _latency_bars(timed)
-        return _svg(figure, f"latency{batch}")
-
-
-def _latency_by_depth(rows: Sequence[BenchRow]) -> Figure:
-    figure, axes = _figure(height=3.8)
-    nets = sorted({row.net for row in rows}, key=lambda net: (_depth(net), net))
-    backends = sorted({row.backend for row in rows})
-    names = {(row.backend, str(row.precision)): _series_name(row) for row in rows}
-    for backend, precision in sorted(names):
-        own = {row.net: row.timing.p50_ms for row in rows if (row.backend, str(row.precision)) == (backend, precision)}
-        index = backends.index(backend)
-        axes.plot(
-            [nets.index(net) for net in nets if net in own],
-            [own[net] for net in nets if net in own],
-            _LINE_STYLES[index % len(_LINE_STYLES)],
-            marker=_MARKERS[index % len(_MARKERS)],
-            color=PRECISION_COLOURS.get(precision, _OTHER_COLOUR),
-            label=names[backend, precision],
+def _size_bars(axes: Axes, members: Sequence[Network], kind: str) -> None:
+    for offset, precision in zip((-0.27, 0, 0.27), Precision, strict=True):
+        sizes = [(i, network.file(kind, precision)) for i, network in enumerate(members)]
+        known = [(i, manifest.size_bytes / _MIB) for i, manifest in sizes if manifest]
+        bars = axes.barh(
+            [i + offset for i, _ in known], [v for _, v in known], color=PRECISION_COLOURS[str(precision)], height=0.25
         )
-    axes.set_xticks(range(len(nets)), nets)
-    axes.set_yscale("log")
-    _plain_log_ticks(axes)
-    axes.set_ylabel("median ms per pass (log)")
-    axes.grid(which="both", axis="y")
-    axes.legend(fontsize=8, ncols=2)
-    return figure
-
-
-def _latency_bars(rows: Sequence[BenchRow]) -> Figure:
-    figure, axes = _figure(height=0.8 + 0.36 * len(rows))
-    ordered = sorted(rows, key=lambda row: (row.backend, str(row.precision)))
-    colours = [PRECISION_COLOURS.get(str(row.precision), _OTHER_COLOUR) for row in ordered]
-    p50 = [row.timing.p50_ms for row in ordered]
-    bars = axes.barh(range(len(ordered)), p50, color=colours, height=0.66)
-    axes.bar_label(bars, [f"{value:.3g}" for value in p50], padding=3)
-    axes.set_yticks(range(len(ordered)), [_series_name(row) for row in ordered])
-    axes.set_ylim(len(ordered) - 0.4, -0.6)
-    axes.margins(x=0.12)
-    axes.set_xlabel("median ms per pass")
+        axes.bar_label(bars, [three_figures(value) for _, value in known], padding=2, fontsize=8)
+    axes.set_ylim(len(members) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.margins(x=0.2)
+    axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
-    return figure
+
+
+def latency_plots(networks: Sequence[Network], *, batch: int) -> list[tuple[str, str]]:
+    """(heading, SVG) per figure: median latency against depth for each family of several networks, else bars.
+
+    Where a family holds one depth twice, trained and random, the trained one gets bars and leaves the line.
+    """
+    lines, bars = [], []
+    timed = [network for network in networks if _timed(network, batch)]
+    for heading, members in families(timed):
+        twice = {n.spec.depth for n in members if n.spec and not n.is_untrained} & {
+            n.spec.depth for n in members if n.spec and n.is_untrained
+        }
+        apart = [n for n in members if not n.spec or (n.spec.depth in twice and not n.is_untrained)]
+        together = [network for network in members if network not in apart]
+        if len(together) > 1:
+            lines.append((f"Latency against depth, {heading}, batch {batch}", _latency_by_depth(together, batch)))
+        else:
+            apart = members
+        bars += [(f"Latency of {network.name}, batch {batch}", _latency_bars(network, batch)) for network in apart]
+    return [*bars, *lines]
+
+
+def _timed(network: Network, batch: int) -> list[BenchRow]:
+    return [row for row in network.rows if row.timing is not None and row.batch == batch]
+
+
+def _latency_by_depth(networks: Sequence[Network], batch: int) -> str:
+    with matplotlib.rc_context(_RC):
+        figure, axes = _figure(height=3.9)
+        depths = sorted({network.spec.depth for network in networks})
+        series: dict[tuple, dict[int, BenchRow]] = {}
+        for network in networks:
+            for row in _timed(network, batch):
+                series.setdefault((_maker(row), str(row.precision)), {})[depths.index(network.spec.depth)] = row
+        makers = list(dict.fromkeys(maker for maker, _ in series))
+        for (maker, precision), points in sorted(series.items(), key=lambda item: makers.index(item[0][0])):
+            index = makers.index(maker)
+            places = sorted(points)
+            axes.plot(
+                places,
+                [points[place].timing.p50_ms for place in places],
+                _LINE_STYLES[index % len(_LINE_STYLES)],
+                marker=_MARKERS[index % len(_MARKERS)],
+                color=PRECISION_COLOURS.get(precision, _OTHER_COLOUR),
+                label=_series_name(points[places[0]]),
+            )
+        axes.set_xticks(range(len(depths)), depths)
+        axes.set_xlabel("depth")
+        axes.set_yscale("log")
+        _plain_log_ticks(axes)
+        axes.set_ylabel("median ms per pass (log)")
+        axes.grid(which="major", axis="y")
+        axes.legend(fontsize=8)
+        return _svg(figure, f"latency{batch}-{networks[0].name}")
+
+
+def _latency_bars(network: Network, batch: int) -> str:
+    rows = _timed(network, batch)
+    with matplotlib.rc_context(_RC):
+        figure, axes = _figure(height=0.8 + 0.36 * len(rows))
+        colours = [PRECISION_COLOURS.get(str(row.precision), _OTHER_COLOUR) for row in rows]
+        p50 = [row.timing.p50_ms for row in rows]
+        bars = axes.barh(range(len(rows)), p50, color=colours, height=0.66)
+        axes.bar_label(bars, [three_figures(value) for value in p50], padding=3)
+        axes.set_yticks(range(len(rows)), [_series_name(row) for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.margins(x=0.12)
+        axes.set_xlabel("median ms per pass")
+        axes.grid(axis="x")
+        return _svg(figure, f"bars{batch}-{network.name}")
+
+
+def _precision_legend(figure: Figure) -> None:
+    handles = [Patch(color=colour, label=name.upper()) for name, colour in PRECISION_COLOURS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)
+
+
+def three_figures(value: float) -> str:
+    """0.541, 45.0, 170: three figures, no fewer, so that a column of them lines up."""
+    if not 1e-3 <= value < 999.5:
+        return f"{value:,.0f}" if value >= 1 else f"{value:.3g}"
+    return f"{value:#.3g}".rstrip(".")
+
+
+def _maker(row: BenchRow) -> str:
+    return row.backend if row.device.lower() in ("", "cpu") else f"{row.backend} on GPU"
 
 
 def _series_name(row: BenchRow) -> str:
-    return f"{row.backend} {row.precision}" + (" (emulated)" if row.is_emulated else "")
+    return f"{_maker(row)}, {row.precision}" + (" (emulated)" if row.is_emulated else "")
 
 
 def _plain_log_ticks(axes: Axes) -> None:
@@ -175,13 +241,8 @@ def _plain_log_ticks(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _depth(net: str) -> int:
-    match = re.search(r"(\d+)", net)
-    return int(match[1]) if match else 0
-
-
 def _figure(*, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, height), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     return figure, figure.add_subplot()
 
 

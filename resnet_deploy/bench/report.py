@@ -17,11 +17,14 @@ from markupsafe import Markup
 
 from resnet_deploy import __version__
 from resnet_deploy.bench.gather import Entry, Findings, gather
-from resnet_deploy.bench.plots import ScorePoint, accuracy_plot, curve_plot, latency_plot, size_plot
-from resnet_deploy.bench.run import BenchRow
+from resnet_deploy.bench.networks import Network, find_networks
+from resnet_deploy.bench.plots import ScorePoint, accuracy_plot, curve_plot, latency_plots, size_plot, three_figures
+from resnet_deploy.bench.summary import SummaryLine, missing_parts, not_run, summarize_findings
 from resnet_deploy.core.artifacts import write_manifest
 from resnet_deploy.core.files import atomic_write
+from resnet_deploy.core.metrics import wilson_interval
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
+from resnet_deploy.core.specs import Precision
 
 _MIB = 2**20
 _SHORT_HASH = 12
@@ -51,7 +54,7 @@ class ReportResult:
     """A written report.
 
     Attributes:
-        summary: The sentence it begins with.
+        summary: The sentences it begins with.
         missing: What it has no section for, one sentence each.
     """
 
@@ -70,32 +73,12 @@ def write_report(options: ReportOptions, progress: Progress = NO_PROGRESS) -> Re
     """
     progress.start(f"report on {options.folder}", 2)
     findings = gather(options.folder)
+    networks = find_networks(findings)
     progress.advance()
-    rows = [row for benchmark in findings.benchmarks for row in benchmark.rows]
-    summary, missing = _summary(findings), _missing(findings)
-    page = _template().render(
-        title=options.title,
-        created=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
-        version=__version__,
-        summary=summary,
-        verdicts=findings.verdicts,
-        scores=_scores(findings.verdicts),
-        accuracy_svg=Markup(accuracy_plot(_score_points(findings.verdicts))),
-        curve_svg=Markup(curve_plot(findings.curves)),
-        size_svg=Markup(size_plot(_sizes(findings.entries))),
-        latency_svgs=[(b, Markup(svg)) for b in _batches(rows) if (svg := latency_plot(rows, batch=b))],
-        timed_rows=[row for row in rows if row.timing is not None],
-        not_run=_not_run(rows),
-        engines=[entry for entry in findings.entries if entry.manifest.kind == "engine"],
-        entries=findings.entries,
-        made_from={entry.name: _made_from(entry) for entry in findings.entries},
-        environments=_environments(findings),
-        versions=_versions(findings.entries),
-        missing=missing,
-        unreadable=findings.unreadable,
-    )
+    summary, missing = summarize_findings(networks), missing_parts(findings)
+    verdicts = [verdict for network in networks for verdict in network.verdicts]
     with atomic_write(options.file) as partial:
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(_page(options, findings, networks, summary, missing), encoding="utf-8")
     write_manifest(
         options.file,
         kind="report",
@@ -105,13 +88,49 @@ def write_report(options: ReportOptions, progress: Progress = NO_PROGRESS) -> Re
         packages=("jinja2", "matplotlib"),
     )
     progress.advance()
-    failed = sum(not verdict["passed"] for verdict in findings.verdicts)
     return ReportResult(
         file=options.file,
-        summary=summary,
-        num_verdicts=len(findings.verdicts),
-        num_failed_verdicts=failed,
+        summary=" ".join(line.text for line in summary),
+        num_verdicts=len(verdicts),
+        num_failed_verdicts=sum(not verdict["passed"] for verdict in verdicts),
         missing=missing,
+    )
+
+
+def _page(
+    options: ReportOptions,
+    findings: Findings,
+    networks: Sequence[Network],
+    summary: Sequence[SummaryLine],
+    missing: Sequence[str],
+) -> str:
+    verdicts = [verdict for network in networks for verdict in network.verdicts]
+    timed = [row for network in networks for row in network.rows if row.timing is not None]
+    batches = sorted({row.batch for row in timed})
+    entries = _in_order(findings.entries, networks)
+    return _template().render(
+        title=options.title,
+        css=Markup(_text("report.css")),
+        created=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        version=__version__,
+        summary=summary,
+        networks=networks,
+        precisions=[str(precision) for precision in Precision],
+        verdicts=verdicts,
+        check_names=list(dict.fromkeys(check["name"] for verdict in verdicts for check in verdict["checks"])),
+        accuracy_svg=Markup(accuracy_plot(_score_points(verdicts))),
+        curve_svg=Markup(curve_plot(findings.curves)),
+        size_svg=Markup(size_plot(networks)),
+        latency_svgs=[(head, Markup(svg)) for b in batches for head, svg in latency_plots(networks, batch=b)],
+        timed_rows=timed,
+        not_run=not_run(networks),
+        engines=[entry for entry in entries if entry.manifest.kind == "engine"],
+        entries=entries,
+        made_from={entry.name: _made_from(entry) for entry in entries},
+        environments=_environments(findings),
+        versions=_versions(entries),
+        missing=missing,
+        unreadable=findings.unreadable,
     )
 
 
@@ -121,47 +140,48 @@ def _template():
     environment.filters["number"] = lambda value, digits=2: "-" if value is None else f"{value:.{digits}f}"
     environment.filters["signed"] = lambda value, digits=2: "-" if value is None else f"{value:+.{digits}f}"
     environment.filters["short"] = lambda text: text[:_SHORT_HASH]
-    environment.filters["mib"] = lambda size: f"{size / _MIB:.3g}"
-    environment.filters["images_of"] = lambda verdict: (verdict["data"], verdict["num_images"])
+    environment.filters["mib"] = lambda size: three_figures(size / _MIB)
+    environment.filters["figures3"] = three_figures
+    environment.filters["millions"] = _millions
+    environment.filters["on_gpu"] = lambda network: network.fastest(on_gpu=True)
     environment.filters["basename"] = lambda path: Path(path).name
-    source = resources.files("resnet_deploy.bench").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source)
+    environment.filters["measured"] = _measured
+    environment.filters["agreement"] = _agreement
+    return environment.from_string(_text("report.html.j2"))
 
 
-def _summary(findings: Findings) -> str:
-    engines = [entry for entry in findings.entries if entry.manifest.kind == "engine"]
-    nets = sorted({entry.manifest.net.name for entry in findings.entries if entry.manifest.net})
-    parts = [f"{', '.join(nets)}:" if nets else "No network found:"]
-    parts.append(f"{len(engines)} engine{'s' if len(engines) != 1 else ''} built;")
-    if not findings.verdicts:
-        return " ".join([*parts, "no verdict was taken, so nothing is known of their accuracy."])
-    stale = [v for v in findings.verdicts if v["stale"]]
-    failed = [v for v in findings.verdicts if not v["passed"]]
-    if stale:
-        names = ", ".join(dict.fromkeys(Path(v["candidate"]["file"]).name for v in stale))
-        parts.append(f"{len(stale)} verdicts are OUT OF DATE, their files were made anew ({names}): validate again.")
-    if failed:
-        names = ", ".join(Path(v["candidate"]["file"]).name for v in failed)
-        return " ".join([*parts, f"{len(failed)} of {len(findings.verdicts)} verdicts FAILED ({names})."])
-    if stale:
-        return " ".join(parts)
-    drops = [v["top1_drop"] for v in findings.verdicts if v.get("top1_drop") is not None]
-    worst = f", largest top-1 drop {max(drops):+.2f} points" if drops else ""
-    return " ".join([*parts, f"all {len(findings.verdicts)} verdicts passed{worst}."])
+def _text(name: str) -> str:
+    return resources.files("resnet_deploy.bench").joinpath(name).read_text(encoding="utf-8")
 
 
-def _missing(findings: Findings) -> tuple[str, ...]:
-    kinds = {entry.manifest.kind for entry in findings.entries}
-    sentences = []
-    if not findings.verdicts:
-        sentences.append("No verdict: run `resnet-deploy validate` to compare a file with its reference.")
-    if not findings.curves:
-        sentences.append("No training curve: the network was imported or not trained in this folder.")
-    if not findings.benchmarks:
-        sentences.append("No benchmark: run `resnet-deploy bench`.")
-    if "engine" not in kinds:
-        sentences.append("No engine: run `resnet-deploy build`.")
-    return tuple(sentences)
+def _millions(value: int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value / 1e9:.2f} G" if value >= 1e9 else f"{value / 1e6:.2f} M"
+
+
+def _measured(value: float | None) -> str:
+    """Four figures, more where a value close to one would read as one."""
+    if value is None:
+        return "not measured"
+    return f"{value:.7f}" if 0 < 1 - value < 5e-5 and f"{value:.7f}"[0] == "0" else f"{value:.4g}"
+
+
+def _agreement(parity: dict[str, Any], num_images: int) -> dict[str, Any] | None:
+    """The share of images with the same first class, its count and its 95 % interval, in percent."""
+    share = parity["top1_agreement"]
+    if share is None or not num_images:
+        return None
+    hits = round(share * num_images)
+    low, high = wilson_interval(hits, num_images)
+    return {"percent": 100 * share, "hits": hits, "low": 100 * low, "high": 100 * high}
+
+
+def _in_order(entries: Sequence[Entry], networks: Sequence[Network]) -> list[Entry]:
+    """By network, each from checkpoint to verdict; what belongs to no network comes last."""
+    owned = [entry for network in networks for entry in network.entries]
+    names = {entry.name for entry in owned}
+    return [*owned, *(entry for entry in entries if entry.name not in names)]
 
 
 def _scores(verdicts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -194,23 +214,6 @@ def _score_points(verdicts: Sequence[dict[str, Any]]) -> list[ScorePoint]:
                 )
             )
     return points
-
-
-def _sizes(entries: Sequence[Entry]) -> list[tuple[str, str, float]]:
-    return [
-        (Path(e.name).name, str(e.manifest.precision or "fp32"), e.manifest.size_bytes / _MIB)
-        for e in entries
-        if e.manifest.kind in ("checkpoint", "onnx", "engine")
-    ]
-
-
-def _batches(rows: Sequence[BenchRow]) -> list[int]:
-    return sorted({row.batch for row in rows if row.timing is not None})
-
-
-def _not_run(rows: Sequence[BenchRow]) -> list[tuple[str, str]]:
-    """(what, why), each once, whatever the batch size."""
-    return list(dict.fromkeys((f"{Path(r.file).name} on {r.backend}", r.reason) for r in rows if r.timing is None))
 
 
 def _made_from(entry: Entry) -> list[str]:

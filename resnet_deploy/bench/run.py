@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["BenchOptions", "BenchRow", "BenchTarget", "Benchmark", "bench", "read_benchmark"]
+__all__ = [
+    "BenchOptions",
+    "BenchRow",
+    "BenchTarget",
+    "Benchmark",
+    "bench",
+    "cost_of",
+    "read_benchmark",
+    "weights_of",
+]
 
 import json
 import time
@@ -172,7 +181,7 @@ class _Described:
         if not target.file.is_file():
             raise ArtifactError(f"{target.file}: no such file", remedy="check the path, or run the stage that makes it")
         self.manifest: Manifest | None = find_manifest(target.file)
-        self.parameters, self.multiply_adds = _cost(self.manifest)
+        self.parameters, self.multiply_adds = cost_of(self.manifest)
 
     def row(self, *, batch: int, backend: str, version: str, device: str, timing: Timing | None, reason: str):
         manifest = self.manifest
@@ -197,11 +206,11 @@ class _Described:
             file_mib=self.target.file.stat().st_size / _MIB,
             build_seconds=manifest.details.get("seconds") if manifest else None,
             gmacs_per_second=rate,
-            weights=_weights(self.target.file, manifest),
+            weights=weights_of(self.target.file, manifest),
         )
 
 
-def _weights(file: Path, manifest: Manifest | None) -> str:
+def weights_of(file: Path, manifest: Manifest | None) -> str:
     """Where the weights come from, by walking back to the file that says it."""
     if manifest is None:
         return "unknown"
@@ -212,11 +221,12 @@ def _weights(file: Path, manifest: Manifest | None) -> str:
     for record in manifest.inputs:
         source = file.parent / record.file
         if record.role in ("onnx", "checkpoint") and source.is_file() and manifest_path(source).is_file():
-            return _weights(source, read_manifest(source, verify=False))
+            return weights_of(source, read_manifest(source, verify=False))
     return "unknown"
 
 
-def _cost(manifest: Manifest | None) -> tuple[int | None, int | None]:
+def cost_of(manifest: Manifest | None) -> tuple[int | None, int | None]:
+    """Parameters and multiply-adds per image of the network a manifest names; None where it names none."""
     if manifest is None or manifest.net is None:
         return None, None
     from resnet_deploy.nets.cost import net_cost

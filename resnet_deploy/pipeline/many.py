@@ -6,7 +6,6 @@ __all__ = ["make_untrained"]
 
 import multiprocessing
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -69,4 +68,8 @@ def _timed(make: partial, spec: NetSpec) -> tuple[NetFiles, float]:
 def _obey_parent() -> None:
     """Ctrl-C is the parent's to handle; its `terminate` ends a worker as an exit, so that cleaning up runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(1)
