@@ -24,8 +24,15 @@ import numpy as np
 
 from resnet_deploy.bench.environment import Environment, capture_environment
 from resnet_deploy.bench.timing import Sampling, Timing, measure
-from resnet_deploy.core.artifacts import Manifest, find_manifest, manifest_path, read_manifest, write_manifest
-from resnet_deploy.core.config import from_plain, to_plain
+from resnet_deploy.core.artifacts import (
+    Manifest,
+    find_manifest,
+    manifest_path,
+    read_manifest,
+    read_result,
+    write_manifest,
+)
+from resnet_deploy.core.config import to_plain
 from resnet_deploy.core.errors import ArtifactError, ConfigError, MissingDependencyError
 from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
@@ -161,16 +168,8 @@ def bench(options: BenchOptions, progress: Progress = NO_PROGRESS) -> Benchmark:
 
 
 def read_benchmark(file: Path) -> Benchmark:
-    """Read what `bench` wrote.
-
-    Raises:
-        ArtifactError: Missing, truncated, changed, or no benchmark.
-    """
-    read_manifest(file, kind="benchmark")
-    try:
-        return from_plain(Benchmark, json.loads(Path(file).read_text(encoding="utf-8")), source=str(file))
-    except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
-        raise ArtifactError(f"{file} is not a benchmark: {error}", remedy="run `resnet-deploy bench` again") from error
+    """Read what `bench` wrote; raises ArtifactError as `core.artifacts.read_result` does."""
+    return read_result(Benchmark, file, manifest_kind="benchmark")
 
 
 class _Described:

@@ -15,6 +15,7 @@ __all__ = [
     "is_up_to_date",
     "manifest_path",
     "read_manifest",
+    "read_result",
     "write_manifest",
 ]
 
@@ -26,7 +27,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from resnet_deploy import __version__
 from resnet_deploy.core.config import from_plain, to_plain
@@ -35,6 +36,8 @@ from resnet_deploy.core.files import atomic_write, sha256_of_file
 from resnet_deploy.core.specs import Precision, Preprocess
 
 MANIFEST_SCHEMA = "resnet-deploy/manifest/1"
+
+T = TypeVar("T")
 
 _STAGE_OF_KIND = {
     "checkpoint": "train` or `resnet-deploy import",
@@ -206,6 +209,21 @@ def read_manifest(file: Path, *, kind: str | None = None, verify: bool = True) -
 def find_manifest(file: Path) -> Manifest | None:
     """Like `read_manifest`, but None where there is no manifest at all (a file made elsewhere)."""
     return read_manifest(file) if manifest_path(file).is_file() else None
+
+
+def read_result(kind: type[T], file: Path, *, manifest_kind: str) -> T:
+    """Read a JSON file of the chain (a verdict, a benchmark) into its dataclass, after its manifest.
+
+    Raises:
+        ArtifactError: Missing, truncated, changed, or of another kind or version.
+    """
+    read_manifest(file, kind=manifest_kind)
+    try:
+        return from_plain(kind, json.loads(Path(file).read_text(encoding="utf-8")), source=str(file))
+    except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
+        raise ArtifactError(
+            f"{file} is not a {manifest_kind} of this version: {error}", remedy=_remedy_for(manifest_kind)
+        ) from error
 
 
 def is_up_to_date(

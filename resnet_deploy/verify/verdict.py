@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_deploy.core.artifacts import is_up_to_date, read_manifest, write_manifest
-from resnet_deploy.core.config import from_plain, to_plain
-from resnet_deploy.core.errors import ArtifactError, ConfigError
+from resnet_deploy.core.artifacts import is_up_to_date, read_result, write_manifest
+from resnet_deploy.core.config import to_plain
 from resnet_deploy.core.files import atomic_write, sha256_of_file
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision, Preprocess
@@ -184,16 +183,8 @@ def validate(options: ValidateOptions, progress: Progress = NO_PROGRESS) -> Verd
 
 
 def read_verdict(file: Path) -> Verdict:
-    """Read a verdict that `validate` wrote.
-
-    Raises:
-        ArtifactError: Missing, truncated, changed, or no verdict.
-    """
-    read_manifest(file, kind="verdict")
-    try:
-        return from_plain(Verdict, json.loads(Path(file).read_text(encoding="utf-8")), source=str(file))
-    except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
-        raise ArtifactError(f"{file} is not a verdict: {error}", remedy="validate again with --force") from error
+    """Read what `validate` wrote; raises ArtifactError as `core.artifacts.read_result` does."""
+    return read_result(Verdict, file, manifest_kind="verdict")
 
 
 class _Comparison:
