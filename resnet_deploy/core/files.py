@@ -39,8 +39,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(partial), partial):
+            error.filename = str(path)  # a write on a full disk does not say which file it was
         raise
 
 

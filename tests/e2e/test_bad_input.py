@@ -142,5 +142,6 @@ def test_a_full_disk_in_any_writing_stage(workplace):
         )
         assert done.returncode == 4, (arguments, done.returncode, done.stderr)
         assert "Traceback" not in done.stderr and "error:" in done.stderr, done.stderr
+        assert target in done.stderr.split("error:")[1], done.stderr
         assert ((out / target).read_bytes() if (out / target).is_file() else None) == before
         assert not list(workplace.rglob("*.part"))
