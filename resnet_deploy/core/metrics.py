@@ -1,8 +1,8 @@
-"""Classification counts on plain arrays: top-k, softmax and the interval of a proportion."""
+"""Classification counts on plain arrays: top-k and the interval of a proportion."""
 
 from __future__ import annotations
 
-__all__ = ["softmax", "top_k_hits", "wilson_interval"]
+__all__ = ["top_k_hits", "wilson_interval"]
 
 import math
 
@@ -36,13 +36,6 @@ def top_k_hits(logits: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     before = np.arange(logits.shape[1])[None, :] < labels[:, None]
     rank = ((logits > own) | ((logits == own) & before)).sum(axis=1)
     return (rank < k) & ~np.isnan(logits).any(axis=1)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """[..., K] logits -> [..., K] float64 probabilities, without overflow for any finite input."""
-    x = np.asarray(logits, dtype=np.float64)
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
 
 
 def wilson_interval(hits: int, count: int) -> tuple[float, float]:
