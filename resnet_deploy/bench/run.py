@@ -225,12 +225,19 @@ def weights_of(file: Path, manifest: Manifest | None) -> str:
 
 
 def cost_of(manifest: Manifest | None) -> tuple[int | None, int | None]:
-    """Parameters and multiply-adds per image of the network a manifest names; None where it names none."""
+    """Parameters and multiply-adds per image of the network a manifest names.
+
+    None where it names none of the catalogue, as for an ensemble.
+    """
     if manifest is None or manifest.net is None:
         return None, None
     from resnet_deploy.nets.cost import net_cost
 
-    cost = net_cost(find_net(manifest.net.name), num_classes=manifest.net.num_classes)
+    try:
+        spec = find_net(manifest.net.name)
+    except ConfigError:
+        return None, None
+    cost = net_cost(spec, num_classes=manifest.net.num_classes)
     return cost.parameters, cost.multiply_adds
 
 

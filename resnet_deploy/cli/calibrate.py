@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from resnet_deploy.cli.options import FORCE, JSON, OUT, THREADS
+from resnet_deploy.cli.options import FORCE, JSON, OUT, SKIP_BAD, THREADS
 from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
 
 
@@ -19,7 +19,8 @@ def command(
         str,
         typer.Option(
             "--data",
-            help="Folder or .tar with one subfolder per class, `digits` (bundled), or `noise` (latency only).",
+            help="Folder or .tar with one subfolder per class, CIFAR binary files, WebDataset shards, `digits` "
+            "(bundled), or `noise` (latency only).",
         ),
     ],
     split: Annotated[
@@ -29,6 +30,7 @@ def command(
     method: Annotated[str, typer.Option("--method", help="entropy, max or mse.")] = "entropy",
     seed: Annotated[int, typer.Option("--seed", help="Chooses the images.", min=0)] = 0,
     out: OUT = None,
+    skip_bad: SKIP_BAD = 0,
     threads: THREADS = 0,
     force: FORCE = False,
     json: JSON = False,
@@ -48,6 +50,7 @@ def command(
                 num_images=images,
                 method=method,
                 seed=seed,
+                skip_bad=skip_bad,
                 out=out,
                 num_threads=threads,
                 force=force,
@@ -58,6 +61,8 @@ def command(
         note(
             f"of {result.num_images} images, {result.num_duplicates} are repeats and {result.num_constant} of one colour"
         )
+    for bad in result.bad_images:
+        note(f"left out: {bad}")
     for tensor, text in result.notes.items():
         note(f"{tensor}: {text}")
     if json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["command"]
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -14,16 +14,36 @@ from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, 
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.specs import Precision
 
+if TYPE_CHECKING:
+    from resnet_deploy.export.forms import ExportForm
+    from resnet_deploy.export.onnx_export import ExportResult
+
 
 def command(
-    checkpoint: Annotated[
-        Optional[Path], typer.Argument(help="Checkpoint to export; without it, out/<net>.safetensors.")
+    checkpoints: Annotated[
+        Optional[list[Path]],
+        typer.Argument(metavar="[CHECKPOINT...]", help="What to export; without it, out/<net>.safetensors."),
     ] = None,
     net: NET = None,
     depth: DEPTH = None,
     precision: Annotated[
         str, typer.Option("--precision", help="fp32, fp16, or both: fp32,fp16 (fp16 always keeps fp32 beside it).")
     ] = "fp32",
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="All checkpoints as one file, which averages their softmax.")
+    ] = False,
+    protocol: Annotated[
+        str,
+        typer.Option("--protocol", help="single; or ten-crop: a square input, of which the file averages ten crops."),
+    ] = "single",
+    resize: Annotated[
+        Optional[int],
+        typer.Option("--resize", help="Side of ten-crop's input; 256/224 of a crop if not given.", min=1),
+    ] = None,
+    any_size: Annotated[
+        bool,
+        typer.Option("--fully-convolutional", help="For images of any size; averages the softmax over positions."),
+    ] = False,
     out: OUT = None,
     seed: Annotated[int, typer.Option("--seed", help="Of an untrained network's weights.", min=0)] = 0,
     force: FORCE = False,
@@ -40,26 +60,15 @@ def command(
             f"--out {out} names one file, --precision {precision} makes {len(precisions)}",
             remedy="leave --out away, or export one precision at a time",
         )
-    name = None
-    if checkpoint is None:
-        name = chosen_net(net, depth).name
-        usual = Path("out") / f"{name}.safetensors"
-        if usual.is_file():
-            checkpoint, name = usual, None
-            note(f"exporting {usual}")
-        else:
-            note(f"{usual} is not there: exporting random weights, good for measuring latency only")
-    elif net is not None or depth is not None:
-        raise ConfigError(
-            f"{checkpoint} says itself which network it is, --net and --depth are for exports without a checkpoint",
-            remedy="leave --net and --depth away",
-        )
+    source = _source(checkpoints or [], net, depth, ensemble)
+    form = _form(protocol, any_size)
     from resnet_deploy.export.onnx_export import ExportOptions, export_onnx
 
     with ProgressBar() as progress:
         results = [
             export_onnx(
-                ExportOptions(checkpoint=checkpoint, net=name, precision=p, out=out, seed=seed, force=force), progress
+                ExportOptions(**source, form=form, resize_px=resize, precision=p, out=out, seed=seed, force=force),
+                progress,
             )
             for p in precisions
         ]
@@ -68,6 +77,55 @@ def command(
         return
     columns = ("file", "net", "weights", "precision", "nodes", "MiB", "error vs reference", "tolerance", "seconds")
     print_data(table("Export", columns, (_cells(result) for result in results), left=4))
+
+
+def _source(checkpoints: list[Path], net: str | None, depth: int | None, ensemble: bool) -> dict:
+    """The fields of `ExportOptions` that say what is exported."""
+    if checkpoints and (net is not None or depth is not None):
+        raise ConfigError(
+            f"{checkpoints[0]} says itself which network it is, --net and --depth are for exports without a checkpoint",
+            remedy="leave --net and --depth away",
+        )
+    if ensemble:
+        if len(checkpoints) < 2:
+            raise ConfigError(
+                f"--ensemble got {len(checkpoints)} checkpoints, an ensemble needs two or more",
+                remedy="name its members: resnet-deploy export A.safetensors B.safetensors --ensemble",
+            )
+        return {"ensemble": tuple(checkpoints)}
+    if len(checkpoints) > 1:
+        raise ConfigError(
+            f"{len(checkpoints)} checkpoints were given",
+            remedy="export one at a time, or say --ensemble for one file that averages them",
+        )
+    if checkpoints:
+        return {"checkpoint": checkpoints[0]}
+    name = chosen_net(net, depth).name
+    usual = Path("out") / f"{name}.safetensors"
+    if usual.is_file():
+        note(f"exporting {usual}")
+        return {"checkpoint": usual}
+    note(f"{usual} is not there: exporting random weights, good for measuring latency only")
+    return {"net": name}
+
+
+def _form(protocol: str, any_size: bool) -> ExportForm:
+    from resnet_deploy.export.forms import ExportForm
+
+    if protocol.lower() not in ("single", "ten-crop"):
+        raise ConfigError(
+            f"--protocol is {protocol!r}, expected single or ten-crop",
+            remedy="for multi-scale, `export --fully-convolutional` and `evaluate --protocol multi-scale`",
+        )
+    is_ten_crop = protocol.lower() == "ten-crop"
+    if is_ten_crop and any_size:
+        raise ConfigError(
+            "--protocol ten-crop has an input of one size, --fully-convolutional one of any size",
+            remedy="choose one of them",
+        )
+    if any_size:
+        return ExportForm.FULLY_CONVOLUTIONAL
+    return ExportForm.TEN_CROP if is_ten_crop else ExportForm.CLASSIFIER
 
 
 def _precisions(text: str) -> list[Precision]:
@@ -84,7 +142,7 @@ def _precisions(text: str) -> list[Precision]:
     return [p for p in known if p in asked]
 
 
-def _cells(result) -> tuple:
+def _cells(result: ExportResult) -> tuple:
     return (
         result.file,
         result.net,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BATCH", "DATA", "DEPTH", "FORCE", "JSON", "NET", "OUT", "SPLIT", "THREADS", "chosen_net"]
+__all__ = ["BATCH", "DATA", "DEPTH", "FORCE", "JSON", "NET", "OUT", "SKIP_BAD", "SPLIT", "THREADS", "chosen_net"]
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -18,12 +18,18 @@ NET = Annotated[
 ]
 DATA = Annotated[
     Optional[str],
-    typer.Option("--data", help="Folder or .tar with one subfolder per class, or `digits` (bundled)."),
+    typer.Option(
+        "--data",
+        help="Folder or .tar of class folders, CIFAR binary files, WebDataset shards, or `digits` (bundled).",
+    ),
 ]
 SPLIT = Annotated[Optional[str], typer.Option("--split", help="Which part of --data: train, val or test.")]
 OUT = Annotated[Optional[Path], typer.Option("--out", "-o", help="File to write; its manifest goes beside it.")]
 BATCH = Annotated[int, typer.Option("--batch", help="Images per forward pass.", min=1)]
 THREADS = Annotated[int, typer.Option("--threads", help="Processor threads; 0 takes all.", min=0)]
+SKIP_BAD = Annotated[
+    int, typer.Option("--skip-bad", help="Leave out up to N images that can not be decoded, and list them.", min=0)
+]
 FORCE = Annotated[bool, typer.Option("--force", help="Do the work again even where the file is up to date.")]
 
 

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from resnet_deploy.core.progress import Progress
 if TYPE_CHECKING:  # rich takes 60 ms to import; --help does without it
     from rich.console import Console
     from rich.table import Table
+
+_LINE_EVERY_S = 60.0  # in a log file
 
 
 def _console(stream: Any) -> Console:
@@ -59,15 +62,23 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
 
 
 class ProgressBar:
-    """Draws `core.progress` on stderr where that is a terminal; elsewhere prints one line per piece of work."""
+    """Draws `core.progress` on stderr where that is a terminal; elsewhere prints a line per piece of work and a minute.
 
-    def __init__(self) -> None:
+    Args:
+        quiet: Show nothing, as all but the first of several processes do.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
         self._console = _console(sys.stderr)
+        self._console.quiet = quiet
         self._live = None
         self._task = None
+        self._total: int | None = None
+        self._done = 0
+        self._began = self._told = 0.0
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.quiet:
             from rich import progress as bars
 
             self._live = bars.Progress(
@@ -89,6 +100,8 @@ class ProgressBar:
     def start(self, description: str, total: int | None) -> None:
         if self._live is None:
             self._console.print(_escape(description))
+            self._total, self._done, self._began = total, 0, time.monotonic()
+            self._told = self._began
             return
         if self._task is not None:
             self._live.remove_task(self._task)
@@ -100,6 +113,13 @@ class ProgressBar:
                 self._live.update(self._task, advance=steps, note=_escape(note))
             else:
                 self._live.update(self._task, advance=steps)
+            return
+        self._done += steps
+        now = time.monotonic()
+        if now - self._told >= _LINE_EVERY_S:
+            self._told = now
+            of = f"/{self._total}" if self._total else ""
+            self._console.print(_escape(f"  {self._done}{of} after {now - self._began:,.0f} s  {note}"))
 
     def log(self, message: str) -> None:
         (self._live.console if self._live is not None else self._console).print(_escape(message))
@@ -111,7 +131,8 @@ def error_exit(work: Callable[[], Any]) -> int:
         result = work()
         return int(result) if isinstance(result, int) else ExitCode.DONE
     except ResnetDeployError as error:
-        _say_error(error.message, error.remedy)
+        if not error.is_told:
+            _say_error(error.message, error.remedy)
         return error.exit_code
     except KeyboardInterrupt:
         _say_error("interrupted; finished files are kept, unfinished ones were removed", "run the same command again")

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from resnet_deploy.cli.options import BATCH, DATA, FORCE, JSON, OUT, SPLIT, THREADS
+from resnet_deploy.cli.options import BATCH, DATA, FORCE, JSON, OUT, SKIP_BAD, SPLIT, THREADS
 from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
 from resnet_deploy.core.errors import ConfigError, ExitCode
 
@@ -41,6 +41,7 @@ def command(
         Optional[str],
         typer.Option("--preprocess", help="imagenet, cifar, digits or FILE.json; for a file without a manifest."),
     ] = None,
+    skip_bad: SKIP_BAD = 0,
     threads: THREADS = 0,
     out: OUT = None,
     force: FORCE = False,
@@ -71,6 +72,7 @@ def command(
         ),
         num_images=images,
         batch_size=batch,
+        skip_bad=skip_bad,
         preprocess=preprocess,
         num_threads=threads,
         out=out,
@@ -80,6 +82,8 @@ def command(
         verdict = validate(options, progress)
     if verdict.skipped:
         note(f"{verdict.file} is up to date; --force measures again")
+    for bad in verdict.bad_images:
+        note(f"left out: {bad}")
     for text in verdict.notes:
         note(text)
     if json:

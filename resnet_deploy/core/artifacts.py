@@ -47,6 +47,7 @@ _STAGE_OF_KIND = {
     "verdict": "validate",
     "benchmark": "bench",
     "report": "demo",
+    "analysis": "analyze",
 }
 
 
@@ -78,7 +79,8 @@ class Manifest:
     """The record beside a file.
 
     Attributes:
-        kind: "checkpoint", "onnx", "calibration", "engine", "verdict", "benchmark" or "report".
+        kind: "checkpoint", "onnx", "calibration", "engine", "verdict", "benchmark",
+            "analysis" or "report".
         file: Name of the file, without folder.
         sha256, size_bytes: Of the file's bytes.
         stage: The command that made it.

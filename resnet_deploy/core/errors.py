@@ -19,6 +19,7 @@ __all__ = [
     "MissingDependencyError",
     "ResnetDeployError",
     "TrainError",
+    "WorkerError",
 ]
 
 from enum import IntEnum
@@ -41,6 +42,8 @@ class ResnetDeployError(Exception):
     Args:
         message: What failed, what was got, what was expected or is available.
         remedy: One sentence that says how to fix it; shown on its own line.
+    Attributes:
+        is_told: Another process of the same job says it to the user; this one ends without a word.
     """
 
     exit_code: ExitCode = ExitCode.FAILED
@@ -49,6 +52,7 @@ class ResnetDeployError(Exception):
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        self.is_told = False
 
     def __str__(self) -> str:
         return f"{self.message}\nRemedy: {self.remedy}" if self.remedy else self.message
@@ -108,3 +112,7 @@ class EngineBuildError(ResnetDeployError):
 
 class EngineRunError(ResnetDeployError):
     """A runner failed while running a network."""
+
+
+class WorkerError(ResnetDeployError):
+    """A process that helps this one (decoding, say) was killed or crashed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PREPROCESS_VERSION", "Precision", "Preprocess", "TensorSpec"]
+__all__ = ["PREPROCESS_VERSION", "Precision", "Preprocess", "TensorSpec", "ten_crop_side"]
 
 from dataclasses import dataclass
 from enum import Enum
@@ -86,3 +86,8 @@ class Preprocess:
     def input_shape(self) -> tuple[int, int, int]:
         """C, H, W of one network input."""
         return (3, self.height_px, self.width_px)
+
+
+def ten_crop_side(preprocess: Preprocess) -> int:
+    """The usual shorter side of ten-crop in pixels: 256 for crops of 224 (arXiv:1512.03385, 3.4), others in proportion."""
+    return round(max(preprocess.height_px, preprocess.width_px) * 256 / 224)

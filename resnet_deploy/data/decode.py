@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["IMAGE_SUFFIXES", "decode_image"]
+__all__ = ["IMAGE_SUFFIXES", "decode_image", "is_image"]
 
 import io
 
@@ -12,6 +12,11 @@ from PIL import Image, UnidentifiedImageError
 from resnet_deploy.core.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name (no folder) is that of an image; hidden files are not."""
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def decode_image(data: bytes, *, name: str) -> np.ndarray:

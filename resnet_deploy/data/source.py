@@ -12,6 +12,7 @@ import numpy as np
 
 from resnet_deploy.core.errors import DataError
 from resnet_deploy.core.files import sha256_of_bytes
+from resnet_deploy.data.splits import SPLIT_NAMES, choose_split
 
 
 class ImageSource(Protocol):
@@ -66,31 +67,45 @@ def open_images(data: str, *, split: str | None = None) -> ImageSource:
     """Open what `--data` names.
 
     Args:
-        data: "digits" (scikit-learn's bundled handwritten digits), "noise" (random images), a folder or a .tar of class subfolders, a
-            folder that holds one of these per split (`train/`, `val.tar` ...), or a flat folder of images
-            without labels.
+        data: "digits" (scikit-learn's bundled handwritten digits); "noise" (random images); a folder or an
+            uncompressed .tar of class subfolders; a folder or .tar that holds one of these per split (`train/`,
+            `val.tar` ...); CIFAR's binary files (`cifar-10-batches-bin`, `cifar-100-binary`); WebDataset shards, as
+            a folder of them or a pattern (`train-{000000..000146}.tar`, see `shard_names.expand_shards`); or a flat
+            folder of images without labels.
         split: "train", "val" or "test"; "val" and "test" stand for each other where only one exists. Not
             needed where `data` has no splits.
     Raises:
         DataError: Missing, empty, not an archive, or the split is not there.
         MissingDependencyError: "digits" without scikit-learn.
     """
-    from resnet_deploy.data import digits, folder, noise
+    from resnet_deploy.data import cifar_binary, digits, folder, noise, shard_names, shards, tar
 
     if data == "digits":
         return digits.DigitsSource(split)
     if data == "noise":
         return noise.NoiseSource()
+    if shard_names.is_shard_pattern(data):
+        paths = shard_names.shards_of_split(shard_names.expand_shards(data), split, where=data)
+        return shards.ShardSource(paths, data)
     path = Path(data)
     if not path.exists():
         raise DataError(
             f"{path}: no such folder or archive",
-            remedy="--data takes a folder with one subfolder per class, a .tar of such folders, or `digits`",
+            remedy="--data takes a folder with one subfolder per class, a .tar of such folders, CIFAR's binary "
+            "files, WebDataset shards, or `digits`",
         )
+    if path.is_dir() and (place := cifar_binary.find_cifar(path)) is not None:
+        return cifar_binary.CifarSource(place, split)
     path = _resolve_split(path, split)
     if path.is_dir():
-        return folder.FolderSource(path)
-    return folder.TarSource(path)
+        archives = sorted(child for child in path.iterdir() if child.suffix == ".tar" and child.is_file())
+        if not archives or not shards.holds_samples(archives[0]):
+            return folder.FolderSource(path)
+        paths = shard_names.shards_of_split(archives, split, where=str(path))
+        return shards.ShardSource(paths, path.name)
+    if shards.holds_samples(path):
+        return shards.ShardSource([path], f"{path.parent.name}/{path.name}")
+    return tar.TarSource(path, split)
 
 
 def stratified_sample(source: ImageSource, count: int, *, seed: int) -> Subset:
@@ -113,19 +128,9 @@ def stratified_sample(source: ImageSource, count: int, *, seed: int) -> Subset:
     return Subset(source, np.sort(chosen))
 
 
-_SPLIT_NAMES = {"train": ("train",), "val": ("val", "test", "valid"), "test": ("test", "val", "valid")}
-
-
 def _resolve_split(path: Path, split: str | None) -> Path:
+    """The folder or archive of a split, where a folder holds one per split; else `path` itself."""
     if not path.is_dir():
         return path
-    all_names = sorted({name for names in _SPLIT_NAMES.values() for name in names})
-    found = {name: child for name in all_names for child in (path / f"{name}.tar", path / name) if child.exists()}
-    if not found:
-        return path
-    if split is None:
-        raise DataError(f"{path} holds the splits {', '.join(found)}", remedy="say which with --split")
-    for name in _SPLIT_NAMES.get(split, (split,)):
-        if name in found:
-            return found[name]
-    raise DataError(f"{path} has no split {split!r}, only {', '.join(found)}", remedy="choose one with --split")
+    found = {name: child for name in SPLIT_NAMES for child in (path / f"{name}.tar", path / name) if child.exists()}
+    return found[choose_split(found, split, where=str(path))] if found else path

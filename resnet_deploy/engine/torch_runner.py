@@ -18,24 +18,34 @@ from resnet_deploy.core.specs import TensorSpec
 from resnet_deploy.engine.base import BaseRunner
 from resnet_deploy.engine.contract import RunnerInfo
 from resnet_deploy.nets.checkpoint import load_checkpoint
+from resnet_deploy.nets.fully_convolutional import fully_convolutional
 
 
 class TorchRunner(BaseRunner):
-    """Eager PyTorch in float32 and channels_last, on the first GPU where there is one; TF32 is off."""
+    """Eager PyTorch in float32 and channels_last, on the first GPU where there is one; TF32 is off.
 
-    def __init__(self, file: Path, *, num_threads: int = 0) -> None:
+    Args:
+        any_size: Run the fully convolutional form, which takes images of the network's own size and larger and
+            averages the softmax over window positions; see `nets.fully_convolutional`.
+    """
+
+    def __init__(self, file: Path, *, num_threads: int = 0, any_size: bool = False) -> None:
         checkpoint = load_checkpoint(file)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._net = checkpoint.net.to(self._device, memory_format=torch.channels_last)
-        self._num_threads = num_threads
         preprocess = checkpoint.manifest.preprocess or checkpoint.spec.preprocess
+        net, (height, width) = checkpoint.net, preprocess.input_shape[1:]
+        shape: tuple[int | str, ...] = ("N", *preprocess.input_shape)
+        if any_size:
+            net, shape = fully_convolutional(net, height_px=height, width_px=width), ("N", 3, "H", "W")
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._net = net.to(self._device, memory_format=torch.channels_last)
+        self._num_threads = num_threads
         classes = checkpoint.manifest.net.num_classes if checkpoint.manifest.net else checkpoint.spec.num_classes
         self.info = RunnerInfo(
             backend="torch",
             version=torch.__version__,
             device=torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu",
             file=str(file),
-            inputs=(TensorSpec(name="images", dtype="float32", shape=("N", *preprocess.input_shape)),),
+            inputs=(TensorSpec(name="images", dtype="float32", shape=shape),),
             outputs=(TensorSpec(name="logits", dtype="float32", shape=("N", classes)),),
         )
 

@@ -24,7 +24,8 @@ def canonical_from_torch(model: onnx.ModelProto) -> None:
       any other node after the module it is part of and its operator (`layer1.0.add`, `layer1.0.relu`), with
       `_1`, `_2` in order where there are several. The node's output has the node's name.
     - The mean over rows and columns becomes GlobalAveragePool, the reshape to rows becomes Flatten: what
-      both mean is then in the operator, not in a constant, and any batch size stays possible.
+      both mean is then in the operator, not in a constant, and any batch size stays possible. An average over
+      windows of one value (VGG's adaptive pool at 224 px) is left out.
     - Metadata, which holds file paths of the machine, is dropped.
 
     Raises:
@@ -37,21 +38,35 @@ def canonical_from_torch(model: onnx.ModelProto) -> None:
 
 
 def _use_plain_operators(graph: onnx.GraphProto) -> None:
+    _drop_pools_of_one(graph)
     index = GraphIndex(graph)
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.value_info}
     for node in graph.node:
         if node.op_type == "ReduceMean" and len(node.input) == 2:
             keeps = any(a.name == "keepdims" and a.i == 1 for a in node.attribute)
             if keeps and sorted(index.constant(node.input[1]) % 4) == [2, 3]:
                 _become(node, "GlobalAveragePool")
         elif node.op_type == "Reshape" and len(index.constant(node.input[1])) == 2:
-            source = index.producer(node.input[0], "GlobalAveragePool")
-            if source is not None and index.constant(node.input[1])[0] in (-1, 0):
+            rows, columns = index.constant(node.input[1])
+            is_pooled = index.producer(node.input[0], "GlobalAveragePool") is not None
+            known = shapes.get(node.input[0], [])[1:]
+            if rows in (-1, 0) and (is_pooled or (known and np.prod(known) == columns)):
                 _become(node, "Flatten")
                 node.attribute.append(onnx.helper.make_attribute("axis", 1))
     used = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+
+
+def _drop_pools_of_one(graph: onnx.GraphProto) -> None:
+    for node in [node for node in graph.node if node.op_type == "AveragePool"]:
+        settings = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        is_identity = {*settings["kernel_shape"], *settings.get("strides", [1])} == {1}
+        if is_identity and not any(settings.get("pads", [])):
+            for reader in GraphIndex(graph).readers[node.output[0]]:
+                reader.node.input[reader.position] = node.input[0]
+            graph.node.remove(node)
 
 
 def _become(node: onnx.NodeProto, op_type: str) -> None:

@@ -1,37 +1,25 @@
-"""torch -> ONNX: batch normalisation folded, names from the modules, numerics checked against torch."""
+"""torch -> ONNX files: one network or an ensemble, numerics checked against torch before anything is written."""
 
 from __future__ import annotations
 
 __all__ = ["OPSET", "ExportOptions", "ExportResult", "export_onnx", "onnx_from_torch"]
 
-import logging
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import onnx
-import torch
-from torch import nn
-
-from resnet_deploy.core.artifacts import Manifest, NetRecord, is_up_to_date, read_manifest, write_manifest
-from resnet_deploy.core.errors import ConfigError, ExportError, ResnetDeployError
+from resnet_deploy.core.artifacts import is_up_to_date, read_manifest, write_manifest
+from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.files import sha256_of_bytes
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.core.specs import Precision, Preprocess
-from resnet_deploy.export.batch_norm import fold_batch_norms
-from resnet_deploy.export.names import canonical_from_torch
+from resnet_deploy.core.specs import Precision
+from resnet_deploy.export.forms import ExportForm, load_net, make_exportable
 from resnet_deploy.export.parity import Parity, parity_with_fp32, parity_with_torch
+from resnet_deploy.export.tracing import OPSET, onnx_from_torch
 from resnet_deploy.graph.files import read_onnx, write_onnx
 from resnet_deploy.graph.float16 import fp16_from_fp32
-from resnet_deploy.nets.catalogue import NetSpec, find_net
-from resnet_deploy.nets.checkpoint import fresh_net, load_checkpoint
-
-OPSET = 20
-"""The newest that every TensorRT 10.x parser reads; Q/DQ in FP16 needs 19."""
+from resnet_deploy.nets.catalogue import find_net
 
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "numpy")
 
@@ -41,31 +29,41 @@ class ExportOptions:
     """What to export.
 
     Attributes:
-        checkpoint: A checkpoint that `train` or `import` wrote; None exports an untrained `net`.
+        checkpoint: A checkpoint that `train` or `import` wrote; None exports an untrained `net`, or an ensemble.
         net: Name of the network, only without `checkpoint`.
+        ensemble: Checkpoints that become one file, which averages their softmax; in place of `checkpoint`.
+        form: The classifier as it is, averaged over ten crops of a larger square input, or fully convolutional
+            with an input of any size; see `forms`.
+        resize_px: Side of ten-crop's input; None takes 256/224 of the crop.
         precision: FP32 or FP16. FP16 is made from the FP32 file, which is written first where it is not there.
-        out: File to write; None takes `<checkpoint's stem>.<precision>.onnx` beside the checkpoint, or
-            `out/<net>.<precision>.onnx`.
+        out: File to write; None takes `<checkpoint's stem>.<precision>.onnx` beside the (first) checkpoint, or
+            `out/<net>.<precision>.onnx`; ".ensemble" and the form stand before the precision.
         seed: Of an untrained network's weights.
         force: Write even where the file is up to date.
     """
 
     checkpoint: Path | None = None
     net: str | None = None
+    ensemble: tuple[Path, ...] = ()
+    form: ExportForm = ExportForm.CLASSIFIER
+    resize_px: int | None = None
     precision: Precision = Precision.FP32
     out: Path | None = None
     seed: int = 0
     force: bool = False
 
     def __post_init__(self) -> None:
-        if (self.checkpoint is None) == (self.net is None):
-            got = "neither" if self.net is None else f"{self.checkpoint} and {self.net}"
-            raise ConfigError(f"export takes a checkpoint or the name of a network, got {got}")
+        given = [str(what) for what in (self.checkpoint, self.net, *self.ensemble) if what is not None]
+        if (self.checkpoint is not None) + (self.net is not None) + bool(self.ensemble) != 1:
+            got = " and ".join(given) if given else "neither"
+            raise ConfigError(f"export takes a checkpoint, the name of a network or an ensemble, got {got}")
         if self.precision not in (Precision.FP32, Precision.FP16):
             raise ConfigError(
                 f"export writes fp32 or fp16, not {self.precision}",
                 remedy="INT8 needs scales: `resnet-deploy calibrate`, then `resnet-deploy quantize`",
             )
+        if self.resize_px is not None and self.form is not ExportForm.TEN_CROP:
+            raise ConfigError(f"--resize is for ten-crop, the form is {self.form}")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}, expected 0 or more")
 
@@ -73,8 +71,28 @@ class ExportOptions:
         """Where the ONNX file goes."""
         if self.out is not None:
             return Path(self.out)
-        stem = Path("out") / self.net if self.checkpoint is None else Path(self.checkpoint).with_suffix("")
-        return stem.with_name(f"{stem.name}.{self.precision}.onnx")
+        first = self.ensemble[0] if self.ensemble else self.checkpoint
+        stem = Path("out") / self.net if first is None else Path(first).with_suffix("")
+        parts = [stem.name, "ensemble" if self.ensemble else "", "" if self._is_plain else str(self.form)]
+        return stem.with_name(".".join([*filter(None, parts), str(self.precision), "onnx"]))
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.form is ExportForm.CLASSIFIER
+
+    def inputs(self) -> dict[str, Any]:
+        """What the FP32 file is made from, by role; every member of an ensemble has one of its own."""
+        if self.ensemble:
+            return {f"member {index}": Path(file) for index, file in enumerate(self.ensemble, start=1)}
+        if self.checkpoint is not None:
+            return {"checkpoint": Path(self.checkpoint)}
+        text = f"{find_net(self.net).name}, random, seed {self.seed}"
+        return {"net": (text, sha256_of_bytes(text.encode()))}
+
+    def recorded(self) -> dict[str, Any]:
+        """The options that change the file."""
+        form = {} if self._is_plain else {"form": self.form, "resize_px": self.resize_px}
+        return {"precision": self.precision, "opset": OPSET, **form}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,9 +119,12 @@ class ExportResult:
 def export_onnx(options: ExportOptions, progress: Progress = NO_PROGRESS) -> ExportResult:
     """Write a network as an ONNX file with input `images` and output `logits`, both float32, any batch size.
 
+    Where softmax is averaged (ensembles, ten-crop, fully convolutional), `logits` is the mean's logarithm: its
+    softmax and its order are those of the mean, so whatever reads logits need not know.
+
     Raises:
         ArtifactError: The checkpoint can not be used.
-        ConfigError: Unknown network.
+        ConfigError: Unknown network, or members that want different pixels or know different classes.
         ExportError: The ONNX file does not compute what torch computes.
         GraphError: A weight does not fit FP16.
     """
@@ -125,56 +146,27 @@ def export_onnx(options: ExportOptions, progress: Progress = NO_PROGRESS) -> Exp
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Source:
-    net: nn.Module
-    spec: NetSpec
-    record: NetRecord
-    preprocess: Preprocess
-    parent: Manifest | None
-    weights: str
-
-
-def _load(options: ExportOptions) -> _Source:
-    if options.checkpoint is None:
-        spec = find_net(options.net)
-        return _Source(
-            net=fresh_net(spec, seed=options.seed),
-            spec=spec,
-            record=NetRecord(name=spec.name, num_classes=spec.num_classes),
-            preprocess=spec.preprocess,
-            parent=None,
-            weights=f"random, seed {options.seed}",
-        )
-    checkpoint = load_checkpoint(options.checkpoint)
-    manifest = checkpoint.manifest
-    return _Source(
-        net=checkpoint.net,
-        spec=checkpoint.spec,
-        record=manifest.net,
-        preprocess=manifest.preprocess or checkpoint.spec.preprocess,
-        parent=manifest,
-        weights=str(manifest.details.get("weights", "trained")),
-    )
-
-
 def _export_fp32(options: ExportOptions, progress: Progress) -> bool:
     file = options.file()
-    if options.checkpoint is None:
-        name = find_net(options.net).name
-        text = f"{name}, random, seed {options.seed}"
-        inputs: dict[str, Any] = {"net": (text, sha256_of_bytes(text.encode()))}
-    else:
-        inputs = {"checkpoint": Path(options.checkpoint)}
-    made_with = {"precision": options.precision, "opset": OPSET}
+    inputs, made_with = options.inputs(), options.recorded()
     if not options.force and is_up_to_date(file, stage="export", inputs=inputs, options=made_with):
         return True
     progress.start(f"export {file.name}: tracing", None)
-    source = _load(options)
-    model = onnx_from_torch(source.net, source.preprocess)
+    files = options.ensemble or (options.checkpoint,)
+    members = [load_net(checkpoint, name=options.net, seed=options.seed) for checkpoint in files]
+    made = make_exportable(members, options.form, resize_px=options.resize_px)
     progress.start(f"export {file.name}: comparing with torch", None)
-    parity = parity_with_torch(model, source.net, source.preprocess, name=str(file))
-    write_onnx(model, file)
+    parities = [parity_with_torch(made.model, made.reference, probe, name=str(file)) for probe in made.probes]
+    details: dict[str, Any] = {
+        "weights": made.weights,
+        "parity": max(parities, key=lambda parity: parity.relative_error),
+        "num_nodes": len(made.model.graph.node),
+    }
+    if options.form is not ExportForm.CLASSIFIER:
+        details["form"] = options.form
+    if options.ensemble:
+        details["members"] = [member.record.name for member in members]
+    write_onnx(made.model, file)
     write_manifest(
         file,
         kind="onnx",
@@ -182,11 +174,11 @@ def _export_fp32(options: ExportOptions, progress: Progress) -> bool:
         inputs=inputs,
         options=made_with,
         packages=_PACKAGES,
-        parent=source.parent,
-        net=source.record,
-        preprocess=source.preprocess,
+        parent=made.parent,
+        net=made.record,
+        preprocess=made.preprocess,
         precision=options.precision,
-        details={"weights": source.weights, "parity": parity, "num_nodes": len(model.graph.node)},
+        details=details,
     )
     return False
 
@@ -194,17 +186,9 @@ def _export_fp32(options: ExportOptions, progress: Progress) -> bool:
 def _export_fp16(options: ExportOptions, progress: Progress) -> bool:
     file = options.file()
     fp32_file = _fp32_beside(file)
-    export_onnx(
-        ExportOptions(
-            checkpoint=options.checkpoint,
-            net=options.net,
-            out=fp32_file,
-            seed=options.seed,
-        ),
-        progress,
-    )
+    export_onnx(replace(options, precision=Precision.FP32, out=fp32_file, force=False), progress)
     inputs = {"onnx": fp32_file}
-    made_with = {"precision": options.precision, "opset": OPSET}
+    made_with = options.recorded()
     if not options.force and is_up_to_date(file, stage="export", inputs=inputs, options=made_with):
         return True
     progress.start(f"export {file.name}: converting", None)
@@ -222,7 +206,7 @@ def _export_fp16(options: ExportOptions, progress: Progress) -> bool:
         packages=_PACKAGES,
         parent=parent,
         precision=options.precision,
-        details={"weights": parent.details["weights"], "parity": parity, "num_nodes": len(fp16.graph.node)},
+        details={**parent.details, "parity": parity, "num_nodes": len(fp16.graph.node)},
     )
     return False
 
@@ -236,45 +220,3 @@ def _fp32_beside(file: Path) -> Path:
             remedy=f"name the FP16 file {stem}.{Precision.FP16}.onnx",
         )
     return fp32_file
-
-
-def onnx_from_torch(net: nn.Module, preprocess: Preprocess) -> onnx.ModelProto:
-    """The graph of `net` in evaluation mode: `images` [N, 3, H, W] -> `logits` [N, K], N dynamic, float32.
-
-    Raises:
-        ExportError: torch's exporter failed; carries its words.
-    """
-    folded = fold_batch_norms(net)
-    images = torch.zeros(2, *preprocess.input_shape)  # not 1: the exporter takes 1 for a constant
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                folded,
-                (images,),
-                input_names=["images"],
-                output_names=["logits"],
-                opset_version=OPSET,
-                dynamo=True,
-                dynamic_shapes=({0: "N"},),
-                verbose=False,
-            )
-        model = program.model_proto
-    except ResnetDeployError:
-        raise
-    except Exception as error:  # the exporter raises many types; none is documented
-        raise ExportError(f"torch's ONNX exporter failed: {type(error).__name__}: {error}") from error
-    canonical_from_torch(model)
-    return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's warnings about its own internals and absent packages off the user's terminal."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)

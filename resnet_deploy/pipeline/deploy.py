@@ -104,10 +104,11 @@ def _weights(plan: DeployPlan, stages: list[StageRow], progress: Progress, force
         return out
     if plan.train is None:
         return None
-    from resnet_deploy.train.loop import TrainOptions, train
-    from resnet_deploy.train.recipe import load_recipe, override_recipe, usual_recipe
+    from resnet_deploy.train.loop import train
+    from resnet_deploy.train.options import TrainOptions
+    from resnet_deploy.train.recipe_book import load_recipe, override_recipe, usual_recipe
 
-    recipe = load_recipe(plan.train.recipe or usual_recipe(plan.data))
+    recipe = load_recipe(plan.train.recipe or usual_recipe(plan.data, plan.spec().family))
     if plan.train.epochs is not None:
         recipe = override_recipe(recipe, {"epochs": plan.train.epochs})
     options = TrainOptions(

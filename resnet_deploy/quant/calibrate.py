@@ -16,10 +16,11 @@ import numpy as np
 import onnx
 
 from resnet_deploy.core.artifacts import is_up_to_date, read_manifest, write_manifest
-from resnet_deploy.core.errors import ArtifactError, ConfigError
+from resnet_deploy.core.errors import ArtifactError, ConfigError, DataError
 from resnet_deploy.core.files import sha256_of_bytes
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision, Preprocess
+from resnet_deploy.data.bad_images import BadImage, BadImages
 from resnet_deploy.data.preprocess import crop_pixels, normalize
 from resnet_deploy.data.source import ImageSource, open_images, stratified_sample
 from resnet_deploy.graph.files import read_onnx
@@ -47,6 +48,7 @@ class CalibrateOptions:
         num_images: At most so many, spread evenly over the classes.
         method: A name of `quant.scales.METHODS`.
         seed: Chooses the images.
+        skip_bad: So many of them may be unusable; they are left out and listed.
         out: Table to write; None takes `<stem>.calib.json` beside the ONNX file.
         num_threads: Images at a time; 0 takes the number of processors. Has no effect on the result.
         force: Calibrate even where the table is up to date.
@@ -58,6 +60,7 @@ class CalibrateOptions:
     num_images: int = 512
     method: str = "entropy"
     seed: int = 0
+    skip_bad: int = 0
     out: Path | None = None
     num_threads: int = 0
     force: bool = False
@@ -68,8 +71,10 @@ class CalibrateOptions:
             problems.append(f"num_images is {self.num_images}, expected at least 1")
         if self.method not in METHODS:
             problems.append(f"method is {self.method!r}, expected one of {', '.join(METHODS)}")
-        if self.seed < 0 or self.num_threads < 0:
-            problems.append(f"seed {self.seed} and num_threads {self.num_threads} must not be negative")
+        if min(self.seed, self.num_threads, self.skip_bad) < 0:
+            problems.append(
+                f"seed {self.seed}, num_threads {self.num_threads} and skip_bad {self.skip_bad} must not be negative"
+            )
         if problems:
             raise ConfigError("calibrate: " + "; ".join(problems))
 
@@ -88,6 +93,7 @@ class CalibrateResult:
     Attributes:
         num_duplicates: Images whose pixels had been seen before.
         notes: Tensors with a scale that is not the usual one, and why.
+        bad_images: Those that could not be used, path and reason; not counted in `num_images`.
     """
 
     file: Path
@@ -99,6 +105,7 @@ class CalibrateResult:
     num_constant: int
     num_tensors: int
     notes: dict[str, str]
+    bad_images: tuple[str, ...]
     seconds: float
     skipped: bool
 
@@ -123,6 +130,9 @@ def calibrate(options: CalibrateOptions, progress: Progress = NO_PROGRESS) -> Ca
     file = options.file()
     inputs = {"onnx": Path(options.onnx), "images": (images.description, images.fingerprint())}
     made_with = {"method": options.method, "num_images": options.num_images, "seed": options.seed}
+    if options.skip_bad:
+        made_with["skip_bad"] = options.skip_bad
+    bad = BadImages(options.skip_bad)
     skipped = not options.force and is_up_to_date(file, stage="calibrate", inputs=inputs, options=made_with)
     if skipped:
         table = read_table(file, network_sha256=manifest.sha256)
@@ -130,7 +140,7 @@ def calibrate(options: CalibrateOptions, progress: Progress = NO_PROGRESS) -> Ca
         model = read_onnx(options.onnx)
         tensors = find_placement(model).tensors
         seen = collect_statistics(
-            model, tensors, images, manifest.preprocess, num_threads=options.num_threads, progress=progress
+            model, tensors, images, manifest.preprocess, num_threads=options.num_threads, bad=bad, progress=progress
         )
         progress.start(f"calibrate {file.name}: {options.method}", len(tensors))
         table = _make_table(seen, manifest.sha256, options.method, progress)
@@ -143,7 +153,12 @@ def calibrate(options: CalibrateOptions, progress: Progress = NO_PROGRESS) -> Ca
             options=made_with,
             packages=_PACKAGES,
             parent=manifest,
-            details={"split": options.split, "num_distinct": table.num_distinct, "num_tensors": len(table.tensors)},
+            details={
+                "split": options.split,
+                "num_distinct": table.num_distinct,
+                "num_tensors": len(table.tensors),
+                "bad_images": [str(image) for image in bad],
+            },
         )
     return CalibrateResult(
         file=file,
@@ -154,6 +169,7 @@ def calibrate(options: CalibrateOptions, progress: Progress = NO_PROGRESS) -> Ca
         num_duplicates=table.num_images - table.num_distinct,
         num_constant=table.num_constant,
         num_tensors=len(table.tensors),
+        bad_images=tuple(read_manifest(file, kind="calibration").details.get("bad_images", ())),
         notes={name: scale.note for name, scale in table.tensors.items() if scale.note},
         seconds=time.perf_counter() - start,
         skipped=skipped,
@@ -192,13 +208,20 @@ def collect_statistics(
     preprocess: Preprocess,
     *,
     num_threads: int = 0,
+    bad: BadImages | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Collected:
     """One forward pass per image over an in-memory copy of `model` that also gives out `tensors`.
 
     Each thread keeps statistics of its own and runs the network on one processor thread; memory is one
     image's activations per thread.
+
+    Args:
+        bad: Takes note of images that can not be used, which are left out; None allows none.
+    Raises:
+        DataError: More images than `bad` allows, or all, can not be used.
     """
+    unusable = BadImages() if bad is None else bad
     workers = num_threads or os.cpu_count() or 1
     session = open_session(_with_outputs(model, tensors), num_threads=1)
     computed = [name for name in tensors if name != "images"]
@@ -209,7 +232,12 @@ def collect_statistics(
         for index in indices:
             if stop.is_set():
                 break
-            pixels = crop_pixels(images.image(index), preprocess, name=images.name(index))
+            name = images.name(index)
+            try:
+                pixels = crop_pixels(images.image(index), preprocess, name=name)
+            except DataError as error:
+                unusable.add(BadImage.of(index, name, error))
+                continue
             mine.count_image(pixels)
             batch = normalize(pixels, preprocess)[None]
             if "images" in mine.tensors:
@@ -228,6 +256,8 @@ def collect_statistics(
                 total.merge(share.result())
         finally:
             stop.set()  # after an error or Ctrl-C the other threads end at their next image
+    if not total.num_images:
+        raise DataError(f"{images.description}: no image can be used", remedy="give images that can be decoded")
     return total
 
 

@@ -1,256 +1,304 @@
-"""Training: images and a recipe in, a checkpoint, its metrics and its curves out; resumable at every epoch."""
+"""Training: images and a recipe in, a checkpoint, its metrics and its curves out; resumable at any step."""
 
 from __future__ import annotations
 
-__all__ = ["TrainOptions", "TrainResult", "train"]
+__all__ = ["train"]
 
 import json
-import time
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from resnet_deploy import __version__
-from resnet_deploy.core.artifacts import is_up_to_date, read_manifest
+from resnet_deploy.core.artifacts import Manifest, is_up_to_date, read_manifest
 from resnet_deploy.core.config import to_plain
-from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.files import atomic_write, sha256_of_bytes
+from resnet_deploy.core.errors import ConfigError, TrainError
+from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Preprocess
+from resnet_deploy.data.bad_images import BadImages
 from resnet_deploy.data.digits import DIGITS_PREPROCESS
 from resnet_deploy.data.source import ImageSource
 from resnet_deploy.nets.catalogue import NetSpec, build_net, find_net
-from resnet_deploy.nets.checkpoint import save_checkpoint
+from resnet_deploy.nets.checkpoint import load_checkpoint, save_checkpoint
+from resnet_deploy.nets.mean_image import attach_mean_image
 from resnet_deploy.train.curves import draw_curves
-from resnet_deploy.train.epoch import error_percent, train_epoch
-from resnet_deploy.train.recipe import Recipe
-from resnet_deploy.train.sets import LoadedImages, open_splits
-from resnet_deploy.train.state import TrainState, load_state, save_state
+from resnet_deploy.train.distributed import World, join_world
+from resnet_deploy.train.images import TrainImages, open_train_images
+from resnet_deploy.train.metrics import open_board
+from resnet_deploy.train.options import TrainOptions, TrainResult
+from resnet_deploy.train.recipe_book import recipe_toml
+from resnet_deploy.train.sampler import StepSampler
+from resnet_deploy.train.schedule import Schedule
+from resnet_deploy.train.sets import open_splits
+from resnet_deploy.train.state import TrainState, load_state, read_state
+from resnet_deploy.train.step import TrainStep
+from resnet_deploy.train.trainer import Trainer
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainOptions:
-    """What to train, on what, how, and where to put it.
-
-    Attributes:
-        out: The checkpoint; `<stem>.metrics.jsonl` and `<stem>.curves.png` go beside it.
-        net: Name in the catalogue.
-        data: What `data.source.open_images` takes.
-        split, val_split: Images to learn from, and to measure on; these never choose a checkpoint.
-        num_classes: Must be the images' number of classes; None takes it from them.
-        seed: Of the initial weights, the order and the augmentations.
-        num_threads: Processor threads; 0 takes PyTorch's choice. Another number may give other last bits.
-        force: Train even where `out` is up to date, and start over even where a run can be resumed.
-    """
-
-    out: Path
-    recipe: Recipe
-    net: str = "resnet20"
-    data: str = "digits"
-    split: str = "train"
-    val_split: str = "val"
-    num_classes: int | None = None
-    seed: int = 0
-    num_threads: int = 0
-    force: bool = False
-
-    def __post_init__(self) -> None:
-        if self.out.suffix != ".safetensors":
-            raise ConfigError(
-                f"checkpoint {self.out} must end in .safetensors", remedy=f"for example {self.out.stem}.safetensors"
-            )
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"seed is {self.seed}, expected 0 to {2**32 - 1}")
-        if self.num_threads < 0:
-            raise ConfigError(f"num_threads is {self.num_threads}, expected 0 or more")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainResult:
-    """A finished training run.
-
-    Attributes:
-        top1_percent: Of the last epoch's weights on the held-out images.
-        seconds: Of training and evaluation, over all sessions of a resumed run.
-        images_per_second: Of training alone, mean over the epochs.
-        resumed_from_epoch: Epochs taken over from an interrupted run, 0 for none.
-    """
-
-    file: Path
-    metrics_file: Path
-    curves_file: Path
-    net: str
-    num_classes: int
-    recipe: str
-    epochs: int
-    steps: int
-    top1_percent: float
-    num_val_images: int
-    num_train_images: int
-    seconds: float
-    images_per_second: float
-    device: str
-    resumed_from_epoch: int
-    skipped: bool
+_SPLITS = ("train", "val")  # in the names of the files of decoded pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Run:
-    """The parts of one run that do not change from epoch to epoch."""
+    """The parts of one run that do not change from step to step."""
 
     options: TrainOptions
     spec: NetSpec
     preprocess: Preprocess
     sources: tuple[ImageSource, ImageSource]
-    device: torch.device
+    world: World
 
-    def inputs(self) -> dict[str, tuple[str, str]]:
+    def inputs(self) -> dict[str, Any]:
         names = ("images", "held-out images")
-        return {n: (s.description, s.fingerprint()) for n, s in zip(names, self.sources, strict=True)}
+        found: dict[str, Any] = {n: (s.description, s.fingerprint()) for n, s in zip(names, self.sources, strict=True)}
+        return found | ({"weights": self.options.weights} if self.options.weights else {})
 
     def recorded_options(self) -> dict[str, Any]:
-        kept = ("net", "split", "val_split", "seed", "recipe")
+        kept = ("net", "split", "val_split", "seed", "skip_bad", "recipe", "how")
         return {name: to_plain(getattr(self.options, name)) for name in kept}
 
-    def fingerprint(self) -> str:
-        parts = (self.inputs(), self.recorded_options(), __version__, torch.__version__, self.device.type)
-        return sha256_of_bytes(json.dumps(parts, sort_keys=True).encode())
+    def identity(self) -> dict[str, str]:
+        """What makes two runs the same run."""
+        options = {k: json.dumps(v, sort_keys=True) for k, v in self.recorded_options().items() if k != "how"}
+        inputs = {k: v[1] if isinstance(v, tuple) else str(v.resolve()) for k, v in self.inputs().items()}
+        return options | inputs
 
-    def path(self, ending: str) -> Path:
-        return self.options.out.with_name(f"{self.options.out.stem}.{ending}")
+    def machine(self) -> dict[str, str]:
+        """What may change the last bits of a run."""
+        return {
+            "resnet-deploy": __version__,
+            "torch": torch.__version__,
+            "device": _device_name(self.world),
+            "threads": str(torch.get_num_threads()),
+            "processes": str(self.world.size),
+        } | {name: str(value) for name, value in to_plain(self.options.how).items()}
 
 
 def train(options: TrainOptions, *, progress: Progress = NO_PROGRESS) -> TrainResult:
-    """Train a network from fresh weights, and write what came out after the last epoch.
+    """Train a network, and write what came out after the last step.
 
-    The same options on the same machine give the same weights, bit for bit, also where the run was
-    interrupted and the same call made again.
+    The same options on the same machine give the same weights, bit for bit, also where the run was killed at any
+    step and the same call made again.
 
     Raises:
-        ConfigError, DataError: The options or the images can not be used.
-        TrainError: The loss is not finite.
+        ConfigError, DataError: The options or the images can not be used; or a state of another run is in the way.
+        TrainError: The loss is not finite, or another process of the job ended.
     """
+    with join_world(distributed=options.distributed) as world, _reproducible(options.num_threads):
+        run = _open_run(options, world)
+        inputs, recorded = run.inputs(), run.recorded_options()
+        done = not options.force and is_up_to_date(options.out, stage="train", inputs=inputs, options=recorded)
+        world.check_same("whether the checkpoint is up to date", done)
+        if done:
+            _remove_leftovers(options, world)  # of a run that was killed between its last two writes
+            return _result(run, read_manifest(options.out).details, skipped=True)
+        trainer, resumed, bad = _make_trainer(run, progress)
+        try:
+            trainer.run()
+        except TrainError as error:
+            _keep_last_good(run, trainer, error)
+            raise
+        finally:
+            trainer.board.close()
+            trainer.step.close()
+        details = _details(run, trainer, resumed=resumed, bad=bad)
+        if world.is_first:
+            draw_curves(
+                options.beside("curves.png"),
+                trainer.state.rows,
+                title=f"{run.spec.name} on {run.sources[0].description}",
+            )
+            with atomic_write(options.beside("recipe.toml")) as partial:
+                partial.write_text(recipe_toml(options.recipe), encoding="utf-8")
+            _save(run, trainer, options.out.name, details)
+        _remove_leftovers(options, world)
+        world.wait_for_all()
+        return _result(run, details, skipped=False)
+
+
+def _remove_leftovers(options: TrainOptions, world: World) -> None:
+    """What only an unfinished run needs."""
+    if world.is_first:
+        for ending in ("state.safetensors", *(f"{split}.pixels{tail}" for split in _SPLITS for tail in ("", ".json"))):
+            options.beside(ending).unlink(missing_ok=True)
+
+
+def _open_run(options: TrainOptions, world: World) -> _Run:
     spec = find_net(options.net)
     sources = open_splits(
         options.data, split=options.split, val_split=options.val_split, num_classes=options.num_classes
     )
-    run = _Run(
-        options=options,
-        spec=spec,
-        preprocess=DIGITS_PREPROCESS if options.data == "digits" else spec.preprocess,
-        sources=sources,
-        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-    )
-    inputs, recorded = run.inputs(), run.recorded_options()
-    if not options.force and is_up_to_date(options.out, stage="train", inputs=inputs, options=recorded):
-        return _result(run, read_manifest(options.out).details, skipped=True)
-    with _reproducible(options.num_threads):
-        net, state, resumed = _train_epochs(run, progress)
-    details = {
-        "top1_percent": 100 - state.rows[-1]["val_error_percent"],
-        "num_val_images": len(sources[1]),
-        "num_train_images": len(sources[0]),
-        "epochs": state.epoch,
-        "steps": state.step,
-        "seconds": sum(row["seconds"] for row in state.rows),
-        "images_per_second": sum(row["images_per_second"] for row in state.rows) / len(state.rows),
-        "device": torch.cuda.get_device_name() if run.device.type == "cuda" else "cpu",
-        "resumed_from_epoch": resumed,
-        "data": options.data,
-    }
-    draw_curves(run.path("curves.png"), state.rows, title=f"{spec.name} on {sources[0].description}")
-    save_checkpoint(
-        options.out,
-        net,
-        spec=spec,
+    preprocess = DIGITS_PREPROCESS if options.data == "digits" else spec.preprocess
+    if options.weights is not None:
+        preprocess = read_manifest(options.weights, kind="checkpoint").preprocess or preprocess
+    return _Run(options=options, spec=spec, preprocess=preprocess, sources=sources, world=world)
+
+
+def _make_trainer(run: _Run, progress: Progress) -> tuple[Trainer, int, BadImages]:
+    options, recipe, world = run.options, run.options.recipe, run.world
+    bad = BadImages(options.skip_bad)
+    images, held_out = _open_images(run, bad, progress)
+    sampler = StepSampler(images.num_images, _batch_size(run, images.num_images), seed=options.seed)
+    total = recipe.steps or sampler.steps_of(recipe.epochs)
+    step = TrainStep(_initial_net(run, images), recipe, options.how, world)
+    schedule = Schedule(recipe, total_steps=total, depth=run.spec.depth)
+    state = _resume(run, step, schedule, progress)
+    resumed = state.step
+    world.check_same("the step to resume from", resumed)
+    trainer = Trainer(
+        recipe=recipe,
         preprocess=run.preprocess,
-        labels=sources[0].classes,
-        stage="train",
-        inputs=inputs,
-        options=recorded,
-        details=details,
+        seed=options.seed,
+        step=step,
+        schedule=schedule,
+        sampler=sampler,
+        images=images,
+        held_out=held_out,
+        state=state,
+        total_steps=total,
+        save_every=options.save_every,
+        state_file=options.beside("state.safetensors"),
+        metrics_file=options.beside("metrics.jsonl"),
+        world=world,
+        board=open_board(options.tensorboard if world.is_first else None, after_step=resumed),
+        progress=progress,
     )
-    run.path("state.safetensors").unlink(missing_ok=True)
-    return _result(run, details, skipped=False)
-
-
-def _train_epochs(run: _Run, progress: Progress) -> tuple[nn.Module, TrainState, int]:
-    options, recipe = run.options, run.options.recipe
-    images, held_out = (
-        LoadedImages.load(source, run.preprocess, device=run.device, progress=progress) for source in run.sources
-    )
-    net, optimizer = _fresh(run)
-    state, state_file = TrainState(run=run.fingerprint()), run.path("state.safetensors")
-    if state_file.is_file() and not options.force:
-        found = load_state(state_file, run=state.run, net=net, optimizer=optimizer)
-        if found is None:
-            progress.log(f"{state_file.name} is of other options, images or versions: starting over")
-        else:
-            progress.log(f"resuming after epoch {found.epoch}")
-            state = found
-    resumed = state.epoch
-    total = recipe.epochs * max(1, len(images) // recipe.batch_size)
-    total = min(total, recipe.max_steps or total)
     progress.start(f"training {run.spec.name} on {run.sources[0].description}", total)
-    progress.advance(state.step)
-    while state.step < total:
-        started = time.perf_counter()
-        result = train_epoch(
-            net,
-            optimizer,
-            images,
-            recipe=recipe,
-            preprocess=run.preprocess,
-            seed=options.seed,
-            epoch=state.epoch,
-            first_step=state.step,
-            total_steps=total,
+    progress.advance(resumed)
+    return trainer, resumed, bad
+
+
+def _open_images(run: _Run, bad: BadImages, progress: Progress) -> tuple[TrainImages, TrainImages]:
+    train_images, held_out = (
+        open_train_images(
+            source,
+            run.preprocess,
+            recipe,
+            world=run.world,
+            cache_file=run.options.beside(f"{name}.pixels"),
+            num_workers=run.options.num_workers or os.cpu_count() or 1,
+            bad=bad,
             progress=progress,
         )
-        state.epoch, state.step = state.epoch + 1, state.step + result.num_steps
-        look = state.epoch % recipe.evaluate_every == 0 or state.step >= total
-        val_error = error_percent(net, held_out, run.preprocess) if look else None
-        state.rows.append(
-            {
-                "epoch": state.epoch,
-                "step": state.step,
-                "train_loss": result.loss,
-                "train_error_percent": result.error_percent,
-                "val_error_percent": val_error,
-                "learning_rate": result.learning_rate,
-                "images_per_second": result.images_per_second,
-                "seconds": time.perf_counter() - started,
-            }
-        )
-        save_state(state_file, state, net, optimizer)
-        _write_metrics(run.path("metrics.jsonl"), state.rows)
-        if look:
-            progress.log(
-                f"epoch {state.epoch}/{recipe.epochs}: train loss {result.loss:.3f}, held-out error "
-                f"{val_error:.2f} %, {result.images_per_second:,.0f} img/s"
-            )
-    return net.eval(), state, resumed
-
-
-def _fresh(run: _Run) -> tuple[nn.Module, torch.optim.SGD]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.options.seed)
-        net = build_net(run.spec, num_classes=len(run.sources[0].classes))
-    net = net.to(device=run.device, memory_format=torch.channels_last)  # 1.5x faster than NCHW on a CPU
-    recipe = run.options.recipe
-    optimizer = torch.optim.SGD(
-        net.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
+        for source, recipe, name in zip(run.sources, (run.options.recipe, None), _SPLITS, strict=True)
     )
-    return net, optimizer
+    return train_images, held_out
+
+
+def _batch_size(run: _Run, num_images: int) -> int:
+    """The recipe's, or the largest that fits fewer images than that; every part of every process gets as many."""
+    wanted, parts = run.options.recipe.batch_size, run.world.size * run.options.how.accumulate
+    size = wanted if num_images >= wanted else num_images - num_images % parts
+    if size % parts or size < 2 * parts:
+        raise ConfigError(
+            f"batch_size {wanted} (of {num_images} images) over {run.world.size} processes and "
+            f"{run.options.how.accumulate} parts each is not a whole number of 2 or more images",
+            remedy=f"take a --batch that is a multiple of {parts}",
+        )
+    return size
+
+
+def _initial_net(run: _Run, images: TrainImages) -> nn.Module:
+    num_classes = len(run.sources[0].classes)
+    torch.manual_seed(run.options.seed)
+    net = build_net(run.spec, num_classes=num_classes)
+    if run.options.weights is not None:
+        return _with_weights(run, net)
+    if run.options.recipe.per_pixel_mean:
+        attach_mean_image(net, images.mean_image())
+    return net
+
+
+def _with_weights(run: _Run, net: nn.Module) -> nn.Module:
+    """Put a checkpoint's weights into the fresh `net`; the classifier only where the classes are the same."""
+    given = load_checkpoint(run.options.weights)
+    if given.spec.name != run.spec.name:
+        raise ConfigError(
+            f"{run.options.weights} holds a {given.spec.name}, {run.spec.name} was asked for",
+            remedy=f"give --net {given.spec.name}, or weights of a {run.spec.name}",
+        )
+    state = given.net.state_dict()
+    if given.manifest.labels != run.sources[0].classes:
+        classifier = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
+        state |= {key: value for key, value in net.state_dict().items() if key.startswith(f"{classifier}.")}
+    if "center.mean_image" in state:
+        attach_mean_image(net, state["center.mean_image"])
+    net.load_state_dict(state)
+    return net
+
+
+def _resume(run: _Run, step: TrainStep, schedule: Schedule, progress: Progress) -> TrainState:
+    state_file = run.options.beside("state.safetensors")
+    fresh = TrainState(run=run.identity(), machine=run.machine())
+    if run.options.force or not state_file.is_file():
+        return fresh
+    found = read_state(state_file)
+    if differing := [k for k in fresh.run.keys() | found.run.keys() if fresh.run.get(k) != found.run.get(k)]:
+        raise ConfigError(
+            f"{state_file} is the unfinished run ({found.step} steps) of another {', '.join(sorted(differing))}",
+            remedy="give the options of that run to finish it, another --out, or --force to start over",
+        )
+    state = load_state(state_file, step)
+    if changed := [k for k in fresh.machine if fresh.machine[k] != state.machine.get(k)]:
+        told = ", ".join(f"{k} {state.machine.get(k)} -> {fresh.machine[k]}" for k in changed)
+        progress.log(f"not as the run began, so last bits may differ from an uninterrupted one: {told}")
+        state.machine = fresh.machine
+    schedule.state = state.schedule
+    progress.log(f"resuming after step {state.step}")
+    return state
+
+
+def _details(run: _Run, trainer: Trainer, *, resumed: int, bad: BadImages) -> dict[str, Any]:
+    """What the first process measured; the others keep no rows."""
+    rows = trainer.state.rows or [{"val_error_percent": 100.0, "train_error_percent": 100.0, "seconds": 0.0}]
+    everyone = {image.name: image for found in run.world.gather(list(bad)) for image in found}
+    seen = trainer.state.step * trainer.sampler.batch_size
+    training = sum(row["seconds"] for row in rows)
+    return {
+        "top1_percent": 100 - rows[-1]["val_error_percent"],
+        "train_error_percent": rows[-1]["train_error_percent"],
+        "num_val_images": trainer.held_out.num_images,
+        "num_train_images": trainer.images.num_images,
+        "epochs": seen / trainer.images.num_images,
+        "steps": trainer.state.step,
+        "seconds": training,
+        "images_per_second": seen / training if training else 0.0,
+        "device": _device_name(run.world),
+        "num_processes": run.world.size,
+        "resumed_from_step": resumed,
+        "bad_images": [str(image) for image in sorted(everyone.values(), key=lambda image: (image.index, image.name))],
+        "data": run.options.data,
+    }
+
+
+def _save(run: _Run, trainer: Trainer, name: str, details: dict[str, Any]) -> Manifest:
+    return save_checkpoint(
+        run.options.out.with_name(name),
+        trainer.step.weights,
+        spec=run.spec,
+        preprocess=run.preprocess,
+        labels=run.sources[0].classes,
+        stage="train",
+        inputs=run.inputs(),
+        options=run.recorded_options(),
+        details=details,
+    )
+
+
+def _keep_last_good(run: _Run, trainer: Trainer, error: TrainError) -> None:
+    """Make the last state a checkpoint that another run can start from, and say so in the error."""
+    state_file = run.options.beside("state.safetensors")
+    if not run.world.is_first or not state_file.is_file():
+        return
+    good = load_state(state_file, trainer.step)
+    name = f"{run.options.out.stem}.last-good.safetensors"
+    _save(run, trainer, name, {"steps": good.step, "data": run.options.data})
+    error.remedy = f"{error.remedy}; the weights after step {good.step} are in {name}, to go on from with --weights"
 
 
 @contextmanager
@@ -262,25 +310,26 @@ def _reproducible(num_threads: int) -> Iterator[None]:
         cudnn.deterministic, cudnn.benchmark = True, False
         if num_threads:
             torch.set_num_threads(num_threads)
-        yield
+        with torch.random.fork_rng():
+            yield
     finally:
         cudnn.deterministic, cudnn.benchmark = before
         torch.set_num_threads(threads)
 
 
-def _write_metrics(path: Path, rows: list[dict[str, Any]]) -> None:
-    with atomic_write(path) as partial:
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+def _device_name(world: World) -> str:
+    return torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu"
 
 
 def _result(run: _Run, details: dict[str, Any], *, skipped: bool) -> TrainResult:
+    kept = {key: value for key, value in details.items() if key != "data"}
     return TrainResult(
         file=run.options.out,
-        metrics_file=run.path("metrics.jsonl"),
-        curves_file=run.path("curves.png"),
+        metrics_file=run.options.beside("metrics.jsonl"),
+        curves_file=run.options.beside("curves.png"),
         net=run.spec.name,
         num_classes=len(run.sources[0].classes),
         recipe=run.options.recipe.name,
         skipped=skipped,
-        **{key: value for key, value in details.items() if key != "data"},
+        **kept | {"bad_images": tuple(kept["bad_images"])},
     )

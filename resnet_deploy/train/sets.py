@@ -1,59 +1,11 @@
-"""The images of a training run: both splits decoded once, checked against each other, kept in memory as bytes."""
+"""The two splits of a training run, checked against each other."""
 
 from __future__ import annotations
 
-__all__ = ["LoadedImages", "open_splits"]
-
-import os
-from dataclasses import dataclass
-
-import numpy as np
-import torch
-from torch import Tensor
+__all__ = ["open_splits"]
 
 from resnet_deploy.core.errors import ConfigError, DataError
-from resnet_deploy.core.progress import Progress
-from resnet_deploy.core.specs import Preprocess
-from resnet_deploy.data.batches import load_pixels
 from resnet_deploy.data.source import ImageSource, open_images
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoadedImages:
-    """One split, ready for batches.
-
-    Attributes:
-        pixels: [N, H, W, 3] uint8, resized and cropped.
-        labels: [N] int64.
-    """
-
-    pixels: Tensor
-    labels: Tensor
-
-    @classmethod
-    def load(
-        cls, source: ImageSource, preprocess: Preprocess, *, device: torch.device, progress: Progress
-    ) -> LoadedImages:
-        """Decode `source`; the pixels go to a GPU where they take less than half of its free memory.
-
-        Raises:
-            DataError: An image can not be used, or all of them do not fit into memory.
-        """
-        needed = len(source) * preprocess.height_px * preprocess.width_px * 3
-        installed = _memory_bytes()
-        if installed and needed > 0.8 * installed:
-            raise DataError(
-                f"{source.description}: {len(source)} images of {preprocess.width_px}x{preprocess.height_px} px take "
-                f"{needed / 2**30:.1f} GiB, this machine has {installed / 2**30:.1f} GiB of memory",
-                remedy="train on fewer images; training keeps all of them in memory",
-            )
-        pixels = torch.from_numpy(load_pixels(source, preprocess, progress=progress))
-        if device.type == "cuda" and needed < torch.cuda.mem_get_info(device)[0] / 2:
-            pixels = pixels.to(device)
-        return cls(pixels=pixels, labels=torch.from_numpy(np.array(source.labels)))
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def open_splits(data: str, *, split: str, val_split: str, num_classes: int | None) -> tuple[ImageSource, ImageSource]:
@@ -89,10 +41,3 @@ def open_splits(data: str, *, split: str, val_split: str, num_classes: int | Non
             remedy="leave --classes away: the images say how many there are",
         )
     return train, held_out
-
-
-def _memory_bytes() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0

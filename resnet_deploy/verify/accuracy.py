@@ -1,49 +1,26 @@
-"""Top-1 and top-5 of one runner on a labelled data set, with the interval the sample size allows."""
+"""Top-1 and top-5 as counts on a labelled data set, with the interval the sample size allows."""
 
 from __future__ import annotations
 
-__all__ = ["Accuracy", "AccuracyCounter", "ClassAccuracy", "EvaluateOptions", "evaluate"]
+__all__ = [
+    "Accuracy",
+    "AccuracyCounter",
+    "ClassAccuracy",
+    "MemberAccuracy",
+    "check_sampling",
+    "sampled_images",
+]
 
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.metrics import top_k_hits, wilson_interval
-from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.data.batches import count_batches, input_batches
+from resnet_deploy.data.bad_images import BadImage
 from resnet_deploy.data.source import ImageSource, open_images, stratified_sample
-from resnet_deploy.engine.contract import RunnerInfo, logits_of
-from resnet_deploy.verify.classes import ClassMap, map_classes
-from resnet_deploy.verify.subject import choose_preprocess, open_subject, subject_of
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateOptions:
-    """What to measure.
-
-    Attributes:
-        file: A checkpoint, ONNX file or engine.
-        backend: None takes the file type's own.
-        num_images: A stratified sample of that many; 0 takes all.
-        preprocess: "imagenet", "cifar", "digits" or a JSON file; None takes the manifest's.
-        num_threads: Processor threads; 0 takes all.
-    """
-
-    file: Path
-    data: str
-    backend: str | None = None
-    split: str | None = None
-    batch_size: int = 64
-    num_images: int = 0
-    preprocess: str | None = None
-    num_threads: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_sampling(self.batch_size, self.num_images, self.num_threads)
+from resnet_deploy.engine.contract import RunnerInfo
+from resnet_deploy.verify.classes import ClassMap
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,15 +33,36 @@ class ClassAccuracy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MemberAccuracy:
+    """What one network of an ensemble scored by itself, under the same protocol; in percent as in `Accuracy`."""
+
+    file: str
+    backend: str
+    device: str
+    views: str
+    num_top1_hits: int
+    top1_percent: float
+    top1_low: float
+    top1_high: float
+    top5_percent: float | None
+    num_nonfinite_rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracy:
-    """What one runner scored. Top-1, top-5 and intervals are in percent.
+    """What one runner, or an ensemble of several, scored. Top-1, top-5 and intervals are in percent.
 
     Attributes:
+        file, backend, device: Of an ensemble those of its members, joined by " + " where they differ.
         top1_low, top1_high: 95 % Wilson interval of top-1.
         top5_percent: None where there are five classes or fewer.
         seconds, images_per_second: Of the runner alone, decoding not counted; no benchmark, see `bench`.
         num_nonfinite_rows: Images for which a logit was NaN or infinite.
-        note: About class names; empty where there is nothing to say.
+        note: About class names and sizes; empty where there is nothing to say.
+        protocol: Name of `verify.protocols.Protocol`.
+        views: What a network saw of an image; empty in a verdict.
+        members: The networks of an ensemble, each by itself; empty where there is one.
+        skipped: Images that could not be used and are not counted.
     """
 
     file: str
@@ -82,36 +80,10 @@ class Accuracy:
     images_per_second: float
     per_class: tuple[ClassAccuracy, ...]
     note: str = ""
-
-
-def evaluate(options: EvaluateOptions, progress: Progress = NO_PROGRESS) -> Accuracy:
-    """Run a network over a data set and count how often it is right.
-
-    Raises:
-        ConfigError: The file has no manifest and no preprocessing was named.
-        DataError: No labels, or another number of classes than the network's.
-        MissingDependencyError: The backend or its device is not on this machine.
-    """
-    subject = subject_of(options.file, options.backend)
-    spec = choose_preprocess(subject, options.preprocess)
-    source = sampled_images(options.data, options.split, options.num_images, options.seed)
-    labels = subject.manifest.labels if subject.manifest else None
-    with open_subject(subject, num_threads=options.num_threads) as runner:
-        counter: AccuracyCounter | None = None
-        progress.start(
-            f"{options.file} on {source.description} ({runner.info.backend})", count_batches(source, options.batch_size)
-        )
-        for batch in input_batches(source, spec, batch_size=options.batch_size, num_threads=options.num_threads):
-            start = time.perf_counter()
-            logits = logits_of(runner, batch.images)
-            seconds = time.perf_counter() - start
-            if counter is None:
-                counter = AccuracyCounter(map_classes(source, labels, logits.shape[1], file=str(options.file)))
-            counter.add(logits, batch.labels, seconds)
-            progress.advance(note=f"top-1 {counter.top1_percent:.2f} %")
-        if counter is None:
-            raise ConfigError(f"{source.description} holds no image", remedy="give a data set that is not empty")
-        return counter.result(runner.info, source)
+    protocol: str = "single"
+    views: str = ""
+    members: tuple[MemberAccuracy, ...] = ()
+    skipped: tuple[BadImage, ...] = ()
 
 
 class AccuracyCounter:
@@ -140,6 +112,11 @@ class AccuracyCounter:
         """So far."""
         return 100.0 * int(self._hits.sum()) / max(1, int(self._seen.sum()))
 
+    @property
+    def top5_percent(self) -> float | None:
+        """So far; None where there are five classes or fewer."""
+        return 100.0 * self._top5 / max(1, int(self._seen.sum())) if len(self._seen) > 5 else None
+
     def result(self, info: RunnerInfo, source: ImageSource) -> Accuracy:
         """The counts as a result."""
         count, hits = int(self._seen.sum()), int(self._hits.sum())
@@ -154,7 +131,7 @@ class AccuracyCounter:
             top1_percent=self.top1_percent,
             top1_low=100 * low,
             top1_high=100 * high,
-            top5_percent=100.0 * self._top5 / max(1, count) if len(self._seen) > 5 else None,
+            top5_percent=self.top5_percent,
             num_nonfinite_rows=self._nonfinite,
             seconds=self._seconds,
             images_per_second=count / self._seconds if self._seconds > 0 else 0.0,
@@ -163,6 +140,23 @@ class AccuracyCounter:
                 for name, seen, hit in zip(self._classes.names, self._seen, self._hits, strict=True)
             ),
             note=self._classes.note,
+        )
+
+    def member(self, info: RunnerInfo, views: str) -> MemberAccuracy:
+        """The counts as those of one network of an ensemble."""
+        count, hits = int(self._seen.sum()), int(self._hits.sum())
+        low, high = wilson_interval(hits, count)
+        return MemberAccuracy(
+            file=info.file,
+            backend=info.backend,
+            device=info.device,
+            views=views,
+            num_top1_hits=hits,
+            top1_percent=self.top1_percent,
+            top1_low=100 * low,
+            top1_high=100 * high,
+            top5_percent=self.top5_percent,
+            num_nonfinite_rows=self._nonfinite,
         )
 
 

@@ -14,10 +14,12 @@ import numpy as np
 
 from resnet_deploy.core.artifacts import is_up_to_date, read_result, write_manifest
 from resnet_deploy.core.config import to_plain
+from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.files import atomic_write, sha256_of_file
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.core.specs import Precision, Preprocess
-from resnet_deploy.data.batches import Batch, count_batches, input_batches
+from resnet_deploy.core.specs import Precision
+from resnet_deploy.data.bad_images import BadImages
+from resnet_deploy.data.batches import Batch, count_batches, paired_batches
 from resnet_deploy.data.source import ImageSource
 from resnet_deploy.engine.contract import Runner, logits_of
 from resnet_deploy.verify.accuracy import Accuracy, AccuracyCounter, check_sampling, sampled_images
@@ -47,6 +49,7 @@ class ValidateOptions:
         reference_backend, candidate_backend: None takes the file type's own.
         num_images: A stratified sample of that many; 0 takes all.
         preprocess: For files without a manifest; see `verify.subject.choose_preprocess`.
+        skip_bad: So many images may be unusable; they are left out, of both, and listed.
         out: The verdict's file; None puts `<candidate's file name>.verdict.json` beside the candidate.
     """
 
@@ -62,11 +65,14 @@ class ValidateOptions:
     preprocess: str | None = None
     num_threads: int = 0
     seed: int = 0
+    skip_bad: int = 0
     out: Path | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
         check_sampling(self.batch_size, self.num_images, self.num_threads)
+        if self.skip_bad < 0:
+            raise ConfigError(f"skip_bad is {self.skip_bad}, expected 0 (none) or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +99,7 @@ class Verdict:
         drop_low, drop_high: 95 % interval of it, from the images on which the two differ.
         num_only_reference, num_only_candidate: Images that only one of the two has right.
         notes: What limits the verdict, e.g. a sample too small for its limit.
+        bad_images: Those that could not be used, path and reason; not counted in `num_images`.
         skipped: It was read back because nothing had changed.
     """
 
@@ -112,6 +119,7 @@ class Verdict:
     limits: Limits
     checks: tuple[Check, ...]
     notes: tuple[str, ...] = ()
+    bad_images: tuple[str, ...] = ()
     seconds: float = 0.0
     skipped: bool = False
 
@@ -154,6 +162,9 @@ def validate(options: ValidateOptions, progress: Progress = NO_PROGRESS) -> Verd
             "preprocess": specs,
         },
     }
+    if options.skip_bad:
+        record["options"]["skip_bad"] = options.skip_bad
+    bad = BadImages(options.skip_bad)
     if not options.force and is_up_to_date(out, **record):
         return replace(read_verdict(out), skipped=True)
     with (
@@ -166,11 +177,13 @@ def validate(options: ValidateOptions, progress: Progress = NO_PROGRESS) -> Verd
             f"on {source.description}",
             count_batches(source, options.batch_size),
         )
-        for ours, theirs in _batch_pairs(source, specs, options):
+        # Each network gets the pixels that its own manifest promises.
+        pairs = paired_batches(source, specs, batch_size=options.batch_size, num_threads=options.num_threads, bad=bad)
+        for ours, theirs in pairs:
             comparison.add(ours, theirs)
             progress.advance()
         verdict = comparison.verdict(out, limits, same_pixels=specs[0] == specs[1])
-    verdict = replace(verdict, seconds=time.perf_counter() - started)
+    verdict = replace(verdict, bad_images=tuple(map(str, bad)), seconds=time.perf_counter() - started)
     with atomic_write(out) as partial:
         partial.write_text(json.dumps(to_plain(verdict), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     details = {"passed": verdict.passed, "top1_drop": verdict.top1_drop, "agreement": verdict.parity.top1_agreement}
@@ -268,18 +281,6 @@ def _side(subject: Subject, runner: Runner, accuracy: Accuracy | None) -> Side:
         precision=precision,
         accuracy=accuracy,
     )
-
-
-def _batch_pairs(
-    source: ImageSource, specs: tuple[Preprocess, Preprocess], options: ValidateOptions
-) -> Iterator[tuple[Batch, Batch]]:
-    def batches(spec: Preprocess) -> Iterator[Batch]:
-        return input_batches(source, spec, batch_size=options.batch_size, num_threads=options.num_threads)
-
-    if specs[0] == specs[1]:
-        yield from ((batch, batch) for batch in batches(specs[0]))
-    else:  # each network gets the pixels that its own manifest promises
-        yield from zip(batches(specs[0]), batches(specs[1]), strict=True)
 
 
 def _checks(parity: Parity, limits: Limits, reference: Accuracy | None, drop: float | None) -> tuple[Check, ...]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from resnet_deploy.bench.environment import capture_environment
-from resnet_deploy.bench.run import BenchOptions, BenchTarget, bench, read_benchmark
+from resnet_deploy.bench.run import BenchOptions, BenchTarget, bench, cost_of, read_benchmark
 from resnet_deploy.bench.timing import Sampling
 from resnet_deploy.core.artifacts import NetRecord, read_manifest, write_manifest
 from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, ConfigError, MissingDependencyError
@@ -128,3 +129,9 @@ def test_the_environment_is_read_without_a_gpu(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PATH", "")
     environment = capture_environment()
     assert environment.gpus == () and environment.cpu and environment.packages["resnet-deploy"]
+
+
+def test_a_network_outside_the_catalogue_has_no_costs(pooled: Path) -> None:
+    manifest = read_manifest(pooled)
+    assert None not in cost_of(manifest)
+    assert cost_of(replace(manifest, net=NetRecord(name="resnet20+resnet56", num_classes=10))) == (None, None)

@@ -3,7 +3,7 @@ import pytest
 
 from resnet_deploy.core.errors import DataError
 from resnet_deploy.core.specs import Preprocess
-from resnet_deploy.data.batches import input_batches, load_pixels
+from resnet_deploy.data.batches import input_batches
 from resnet_deploy.data.preprocess import crop_pixels, normalize, preprocess
 from resnet_deploy.data.source import open_images
 from resnet_deploy.nets.catalogue import IMAGENET_PREPROCESS, find_net
@@ -56,8 +56,7 @@ def test_batches_hold_every_image_once_in_order():
     assert [len(b.labels) for b in batches] == [100] * 5 + [99]
     assert np.array_equal(np.concatenate([b.labels for b in batches]), source.labels)
     whole = np.concatenate([b.images for b in batches])
-    assert np.array_equal(whole, normalize(load_pixels(source, rule), rule))
-    assert np.array_equal(whole[598], preprocess(source.image(598), rule))
+    assert all(np.array_equal(whole[i], preprocess(source.image(i), rule)) for i in range(len(source)))
 
 
 def test_a_bad_image_in_the_middle_is_named(tmp_path):

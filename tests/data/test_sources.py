@@ -120,3 +120,34 @@ def test_a_stratified_sample_is_even_distinct_and_repeatable():
     assert sample.name(0) == source.name(int(sample.indices[0]))
     with pytest.raises(DataError, match="0 images asked for"):
         stratified_sample(source, 0, seed=0)
+
+
+def test_linked_class_folders_are_followed_and_loops_end(folder, tmp_path):
+    chosen = tmp_path / "two-of-them"
+    chosen.mkdir()
+    (chosen / "kitten").symlink_to(folder / "train" / "cat")
+    (chosen / "kitten" / "loop").symlink_to(chosen / "kitten")
+    source = open_images(str(chosen))
+    assert source.classes == ("kitten",) and len(source) == 2
+
+
+def test_a_file_that_can_not_be_read_is_named_when_it_is_needed(folder):
+    (folder / "train" / "dog" / "9.png").symlink_to("nowhere.png")
+    source = open_images(str(folder), split="train")
+    assert len(source) == 6 and source.fingerprint()
+    with pytest.raises(DataError, match=r"dog/9\.png: can not be read \(No such file"):
+        source.image(5)
+
+
+def test_images_are_sorted_part_by_part(tmp_path):
+    """ "a b" stands after "a" though a blank stands before a slash: the order of paths, not of strings."""
+    for name in ("a b/1.png", "a/2.png", "a/10.png", "B/3.png"):
+        png(tmp_path / name, 1)
+    source = open_images(str(tmp_path))
+    assert [source.name(i).removeprefix(f"{tmp_path}/") for i in range(4)] == [
+        "B/3.png",
+        "a/10.png",
+        "a/2.png",
+        "a b/1.png",
+    ]
+    assert source.labels.tolist() == [0, 1, 1, 2]

@@ -38,12 +38,13 @@ def test_the_chain_walks_back_from_the_engine_to_the_images(deployed):
 def test_calibration_saw_no_held_out_image(deployed):
     """The table names its images by the SHA-256 of their shape and cropped pixels."""
     from resnet_deploy.core.files import sha256_of_bytes
-    from resnet_deploy.data.batches import load_pixels
     from resnet_deploy.data.digits import DIGITS_PREPROCESS
+    from resnet_deploy.data.preprocess import crop_pixels
     from resnet_deploy.data.source import open_images
 
     def hashes(split):
-        pixels = load_pixels(open_images("digits", split=split), DIGITS_PREPROCESS)
+        source = open_images("digits", split=split)
+        pixels = (crop_pixels(source.image(i), DIGITS_PREPROCESS) for i in range(len(source)))
         return {sha256_of_bytes(str(image.shape).encode() + image.tobytes()) for image in pixels}
 
     seen = set(json.loads((deployed[0] / "out" / "resnet8.calib.json").read_text())["images"])

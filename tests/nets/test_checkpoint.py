@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError
+from resnet_deploy.nets import checkpoint
 from resnet_deploy.nets.catalogue import build_net, find_net
 from resnet_deploy.nets.checkpoint import check_state_fits, fresh_net, load_checkpoint, save_checkpoint
 
@@ -77,3 +78,22 @@ def test_a_fresh_net_is_repeatable_and_stays_in_fp16s_range():
     with torch.no_grad():
         first(torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
     assert max(peak) < 6e4  # FP16 ends at 65,504
+
+
+def rounding_error(name):
+    """Of float32 against float64, relative to the largest logit."""
+    net = fresh_net(find_net(name))
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        single, double = net(images), net.double()(images.double())
+    return float((single - double).abs().max() / double.abs().max())
+
+
+@pytest.mark.parametrize("name, depth", [("plain56", 56), ("resnet20-c", 20), ("resnet56-b", 56)])
+def test_a_fresh_net_does_not_amplify_roundings(name, depth, monkeypatch):
+    """The bound of every export's check: layers * sqrt(576 terms of the longest sum) * 2^-24, see export.parity."""
+    bound = depth * 24 * 2.0**-24
+    assert rounding_error(name) < bound
+    if name == "plain56":
+        monkeypatch.setattr(checkpoint, "_tame", lambda block: None)
+        assert rounding_error(name) > bound

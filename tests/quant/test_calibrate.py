@@ -190,3 +190,41 @@ def test_wrong_options(options, match):
 def test_wrong_float_precision():
     with pytest.raises(ConfigError, match="int8"):
         QuantizeOptions(onnx="a.onnx", float_precision=Precision.INT8)
+
+
+@pytest.fixture
+def with_a_bad_image(tmp_path, exported):
+    """Eight class-folder images of which one is cut off, and a network to calibrate on them."""
+    from PIL import Image
+
+    for i in range(8):
+        folder = tmp_path / "images" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((40, 32), 60 + i).save(folder / f"{i}.png")
+    broken = tmp_path / "images" / "b" / "5.png"
+    broken.write_bytes(broken.read_bytes()[:80])
+    return {"onnx": exported, "data": str(tmp_path / "images"), "out": tmp_path / "some.calib.json"}
+
+
+def test_a_corrupt_image_ends_calibration_unless_it_may_be_skipped(with_a_bad_image):
+    with pytest.raises(DataError, match=r"images/b/5\.png: can not be decoded"):
+        calibrate(CalibrateOptions(**with_a_bad_image))
+    result = calibrate(CalibrateOptions(**with_a_bad_image, skip_bad=1))
+    assert result.num_images == 7 and not result.skipped
+    (bad,) = result.bad_images
+    assert "images/b/5.png: can not be decoded" in bad
+    again = calibrate(CalibrateOptions(**with_a_bad_image, skip_bad=1))
+    assert again.skipped and again.bad_images == result.bad_images
+    with pytest.raises(DataError):  # the table that left one out is not what was asked for here
+        calibrate(CalibrateOptions(**with_a_bad_image))
+    with pytest.raises(ConfigError, match="skip_bad -1"):
+        CalibrateOptions(**with_a_bad_image, skip_bad=-1)
+
+
+def test_the_table_is_that_of_the_good_images_alone(with_a_bad_image, tmp_path):
+    from pathlib import Path
+
+    first = read_table(calibrate(CalibrateOptions(**with_a_bad_image, skip_bad=1)).file)
+    (Path(with_a_bad_image["data"]) / "b" / "5.png").unlink()
+    alone = calibrate(CalibrateOptions(**with_a_bad_image | {"out": tmp_path / "alone.calib.json"})).file
+    assert read_table(alone) == first

@@ -7,8 +7,10 @@ import torch
 
 from resnet_deploy.data.digits import DIGITS_PREPROCESS
 from resnet_deploy.data.preprocess import normalize
-from resnet_deploy.train.augment import augment, crop_and_flip, normalize_batch, rotate_and_scale
-from resnet_deploy.train.recipe import load_recipe, override_recipe
+from resnet_deploy.train.augment import augment, crop_and_flip, draw_augmentation, normalize_batch, rotate_and_scale
+from resnet_deploy.train.recipe import Recipe
+from resnet_deploy.train.recipe_book import load_recipe, override_recipe
+from resnet_deploy.train.sampler import step_generator
 
 
 def _pixels(count: int = 7, height: int = 12, width: int = 10) -> torch.Tensor:
@@ -65,27 +67,50 @@ def test_normalisation_has_the_bits_of_the_one_preprocessing():
     assert got.is_contiguous(memory_format=torch.channels_last)
 
 
+def _augmented(pixels: torch.Tensor, recipe: Recipe, *, step: int = 0) -> torch.Tensor:
+    draws = draw_augmentation(recipe, len(pixels), step_generator(0, step))
+    return augment(pixels, draws, DIGITS_PREPROCESS, pad=recipe.crop_padding_px)
+
+
 def test_without_augmentation_the_batch_is_only_normalised():
     none = {"crop_padding_px": 0, "rotate_degrees": 0, "scale_fraction": 0}
-    recipe = override_recipe(load_recipe("fast-digits"), none)
-    pixels = _pixels()
-    got = augment(pixels, recipe, DIGITS_PREPROCESS, torch.Generator().manual_seed(0))
-    np.testing.assert_array_equal(got.numpy(), normalize(pixels.numpy(), DIGITS_PREPROCESS))
+    recipe, pixels = override_recipe(load_recipe("fast-digits"), none), _pixels()
+    np.testing.assert_array_equal(_augmented(pixels, recipe).numpy(), normalize(pixels.numpy(), DIGITS_PREPROCESS))
 
 
-def test_the_generator_decides_and_images_are_changed():
+def test_the_step_decides_and_images_are_changed():
     recipe, pixels = load_recipe("fast-digits"), _pixels(height=32, width=32)
-    first, again, other = (
-        augment(pixels, recipe, DIGITS_PREPROCESS, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)
-    )
+    first, again, other = (_augmented(pixels, recipe, step=step) for step in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_a_part_of_the_batch_is_changed_as_it_is_in_the_whole():
+    """What makes several processes train on the images that one would."""
+    recipe = override_recipe(load_recipe("fast-digits"), {"flip": True, "pca_colour_std": 0.1})
+    pixels = _pixels(count=12, height=32, width=32)
+    draws = draw_augmentation(recipe, 12, step_generator(0, 0))
+    whole = augment(pixels, draws, DIGITS_PREPROCESS, pad=recipe.crop_padding_px)
+    part = slice(4, 9)
+    got = augment(pixels[part], draws.part(part), DIGITS_PREPROCESS, pad=recipe.crop_padding_px)
+    assert torch.equal(got, whole[part])
+
+
+def test_colour_moves_every_pixel_of_an_image_alike():
+    recipe = override_recipe(load_recipe("fast-cifar"), {"crop_padding_px": 0, "flip": False, "pca_colour_std": 0.1})
+    pixels = _pixels(count=3)
+    moved = _augmented(pixels, recipe) - torch.from_numpy(normalize(pixels.numpy(), DIGITS_PREPROCESS))
+    spread = moved.amax((2, 3)) - moved.amin((2, 3))
+    # float32 rounding of 255-scaled values divided by 255 and by the deviation of 0.35: a few 1e-6
+    assert float(spread.max()) < 1e-5
+    assert float(moved.abs().mean()) > 1e-3
+    assert not torch.allclose(moved[0, :, 0, 0], moved[1, :, 0, 0])
 
 
 def test_about_half_of_the_images_are_mirrored():
     recipe = override_recipe(load_recipe("fast-cifar"), {"crop_padding_px": 0})
     pixels = _pixels(count=400, height=4, width=4)
-    got = augment(pixels, recipe, DIGITS_PREPROCESS, torch.Generator().manual_seed(0)).numpy()
+    got = _augmented(pixels, recipe).numpy()
     plain = normalize(pixels.numpy(), DIGITS_PREPROCESS)
     same = (got == plain).all((1, 2, 3))
     assert (got[~same] == plain[~same][..., ::-1]).all()

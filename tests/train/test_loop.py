@@ -10,10 +10,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from resnet_deploy.core.artifacts import read_manifest
-from resnet_deploy.core.errors import ConfigError, DataError, TrainError
+from resnet_deploy.core.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, TrainError
 from resnet_deploy.nets.checkpoint import load_checkpoint
-from resnet_deploy.train.loop import TrainOptions, train
-from resnet_deploy.train.recipe import Recipe, load_recipe, override_recipe
+from resnet_deploy.train.loop import train
+from resnet_deploy.train.options import TrainOptions
+from resnet_deploy.train.recipe import Recipe
+from resnet_deploy.train.recipe_book import load_recipe, override_recipe
+from resnet_deploy.train.step import StepSettings
 
 RECIPE = override_recipe(load_recipe("fast-digits"), {"epochs": 4, "batch_size": 16, "evaluate_every": 1})
 
@@ -55,10 +58,10 @@ def same_weights(a: Path, b: Path) -> bool:
     return all(torch.equal(first[key], second[key]) for key in first)
 
 
-def interrupt(out: Path, data: Path, *, stop_at_step: int = 10) -> Path:
+def interrupt(out: Path, data: Path, *, stop_at_step: int = 10, **changes) -> Path:
     """Stop in epoch 3 of 4; returns the state file, which then holds two epochs."""
     with pytest.raises(KeyboardInterrupt):
-        train(options(out, data), progress=Watcher(stop_at_step))
+        train(options(out, data, **changes), progress=Watcher(stop_at_step))
     assert not out.exists()
     return out.with_name(f"{out.stem}.state.safetensors")
 
@@ -66,7 +69,7 @@ def interrupt(out: Path, data: Path, *, stop_at_step: int = 10) -> Path:
 def test_files_and_records_of_a_run(finished):
     folder = finished.file.parent
     assert sorted(p.name for p in folder.iterdir()) == [
-        "a.curves.png", "a.metrics.jsonl", "a.safetensors", "a.safetensors.json",
+        "a.curves.png", "a.metrics.jsonl", "a.recipe.toml", "a.safetensors", "a.safetensors.json",
     ]  # fmt: skip
     rows = [json.loads(line) for line in finished.metrics_file.read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
@@ -79,6 +82,7 @@ def test_files_and_records_of_a_run(finished):
     assert Image.open(finished.curves_file).size[0] > 0
     manifest = read_manifest(finished.file, kind="checkpoint")
     assert manifest.options["recipe"]["epochs"] == 4
+    assert load_recipe(folder / "a.recipe.toml") == RECIPE
     assert manifest.net is not None and manifest.net.name == "resnet8"
     assert manifest.labels == tuple("0123456789")
     assert {record.role for record in manifest.inputs} == {"images", "held-out images"}
@@ -116,8 +120,8 @@ def test_an_interrupted_run_resumes_to_the_same_bits(finished, digit_folder, tmp
     state = interrupt(tmp_path / "b.safetensors", digit_folder)
     watcher = Watcher()
     result = train(options(tmp_path / "b.safetensors", digit_folder), progress=watcher)
-    assert "resuming after epoch 2" in watcher.lines
-    assert result.resumed_from_epoch == 2
+    assert "resuming after step 8" in watcher.lines
+    assert result.resumed_from_step == 8
     assert same_weights(finished.file, result.file)
     assert not state.exists()
     assert len(result.metrics_file.read_text().splitlines()) == 4
@@ -130,28 +134,67 @@ def test_momentum_is_part_of_the_state(finished, digit_folder, tmp_path):
 
     with safe_open(state, framework="pt") as file:
         metadata, names = file.metadata(), file.keys()
-        weights = {name: file.get_tensor(name) for name in names if not name.startswith("momentum/")}
+        tensors = {name: file.get_tensor(name) for name in names}
+    momentum = {k.removeprefix("momentum/"): v for k, v in tensors.items() if k.startswith("momentum/")}
+    weights = {k: v for k, v in tensors.items() if not k.startswith("momentum/")}
     save_file(weights, state, metadata=metadata)
+    with pytest.raises(ArtifactError, match="only one of them has 'momentum/"):
+        train(options(tmp_path / "b.safetensors", digit_folder))
+    zeros = {f"momentum/{name}": torch.zeros_like(value) for name, value in momentum.items()}
+    save_file(weights | zeros, state, metadata=metadata)
     result = train(options(tmp_path / "b.safetensors", digit_folder))
-    assert result.resumed_from_epoch == 2
+    assert result.resumed_from_step == 8
     assert not same_weights(finished.file, result.file)
 
 
-@pytest.mark.parametrize("fault", ["other seed", "cut off", "force"])
-def test_a_state_that_does_not_fit_is_not_resumed(fault, finished, digit_folder, tmp_path):
+def test_a_state_between_two_epochs_resumes_to_the_same_bits_and_rows(finished, digit_folder, tmp_path):
+    out = tmp_path / "b.safetensors"
+    interrupt(out, digit_folder, stop_at_step=10, save_every=3)
+    result = train(options(out, digit_folder, save_every=3))
+    assert result.resumed_from_step == 9
+    assert same_weights(finished.file, result.file)
+    assert measured(result.metrics_file) == measured(finished.metrics_file)
+
+
+def measured(path: Path) -> list[dict]:
+    """The rows of a metrics file without times."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+
+
+def test_the_state_of_another_run_is_not_overwritten(digit_folder, tmp_path):
     out = tmp_path / "b.safetensors"
     state = interrupt(out, digit_folder)
-    watcher, changes = Watcher(), {}
-    if fault == "other seed":
-        changes["seed"] = 1
-    elif fault == "force":
-        changes["force"] = True
-    else:
-        state.write_bytes(state.read_bytes()[:3000])
-    result = train(options(out, digit_folder, **changes), progress=watcher)
-    assert result.resumed_from_epoch == 0
-    assert any("starting over" in line for line in watcher.lines) == (fault != "force")
-    assert same_weights(finished.file, result.file) == (fault != "other seed")
+    before = state.read_bytes()
+    with pytest.raises(ConfigError, match=r"unfinished run \(8 steps\) of another seed") as info:
+        train(options(out, digit_folder, seed=1))
+    assert "--force" in (info.value.remedy or "")
+    assert state.read_bytes() == before
+
+
+def test_a_state_that_is_cut_off_says_so(digit_folder, tmp_path):
+    out = tmp_path / "b.safetensors"
+    state = interrupt(out, digit_folder)
+    state.write_bytes(state.read_bytes()[:3000])
+    with pytest.raises(ArtifactError, match="can not be resumed"):
+        train(options(out, digit_folder))
+
+
+def test_force_starts_over(finished, digit_folder, tmp_path):
+    out = tmp_path / "b.safetensors"
+    interrupt(out, digit_folder)
+    result = train(options(out, digit_folder, force=True))
+    assert result.resumed_from_step == 0
+    assert same_weights(finished.file, result.file)
+
+
+def test_another_way_to_compute_resumes_and_is_told(digit_folder, tmp_path):
+    out = tmp_path / "b.safetensors"
+    interrupt(out, digit_folder)
+    watcher = Watcher()
+    result = train(options(out, digit_folder, how=StepSettings(accumulate=2)), progress=watcher)
+    assert result.resumed_from_step == 8
+    assert any("last bits may differ" in line and "accumulate 1 -> 2" in line for line in watcher.lines)
 
 
 def test_an_up_to_date_checkpoint_is_not_trained_again(finished, digit_folder):
@@ -167,22 +210,113 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_old_checkpoint(dig
     train(options(out, digit_folder))
     before = out.read_bytes()
     wild = override_recipe(RECIPE, {"learning_rate": 1e30, "warmup_fraction": 0.0})
-    message = r"the loss is (nan|inf) in epoch 1, step \d of 16, at learning rate .*e\+"
+    message = r"the loss is (nan|inf) at step \d of 16 \(epoch 1\), at learning rate .*e\+"
     with pytest.raises(TrainError, match=message) as info:
         train(options(out, digit_folder, wild))
     assert "--lr" in (info.value.remedy or "")
     assert out.read_bytes() == before
 
 
-def test_max_steps_ends_inside_an_epoch(digit_folder, tmp_path):
-    result = train(options(tmp_path / "a.safetensors", digit_folder, override_recipe(RECIPE, {"max_steps": 6})))
-    assert (result.steps, result.epochs) == (6, 2)
+def test_the_last_good_weights_become_a_checkpoint_to_start_from(digit_folder, tmp_path):
+    out = tmp_path / "a.safetensors"
+    late = override_recipe(RECIPE, {"schedule": "cosine", "warmup_fraction": 0.9, "learning_rate": 1e12})
+    with pytest.raises(TrainError, match=r"the loss is (nan|inf)|is not finite after step") as info:
+        train(options(out, digit_folder, late, save_every=1))
+    good = tmp_path / "a.last-good.safetensors"
+    assert good.name in (info.value.remedy or "")
+    assert not out.exists()
+    steps = read_manifest(good).details["steps"]
+    assert steps >= 1
+    assert load_checkpoint(good).spec.name == "resnet8"  # refuses weights that are not finite
+
+
+def test_steps_may_end_inside_an_epoch(digit_folder, tmp_path):
+    result = train(options(tmp_path / "a.safetensors", digit_folder, override_recipe(RECIPE, {"steps": 6})))
+    assert (result.steps, result.epochs) == (6, 1.5)
+    assert [row["step"] for row in measured(result.metrics_file)] == [4, 6]
     assert math.isfinite(result.top1_percent)
 
 
 def test_fewer_images_than_a_batch_make_one_batch(digit_folder, tmp_path):
     recipe = override_recipe(RECIPE, {"batch_size": 500, "epochs": 1})
     assert train(options(tmp_path / "a.safetensors", digit_folder, recipe)).steps == 1
+
+
+def test_a_batch_that_can_not_be_split_is_refused(digit_folder, tmp_path):
+    with pytest.raises(ConfigError, match=r"batch_size 16 .* 3 parts each"):
+        train(options(tmp_path / "a.safetensors", digit_folder, how=StepSettings(accumulate=3)))
+
+
+def test_starting_weights_are_taken_and_the_classifier_only_for_the_same_classes(finished, digit_folder, tmp_path):
+    still = override_recipe(load_recipe("finetune"), {"learning_rate": 1e-30, "epochs": 1, "area_range": []})
+    same = train(options(tmp_path / "same.safetensors", digit_folder, still, weights=finished.file))
+    first, then = load_file(finished.file), load_file(same.file)
+    for key in first:
+        if "running" not in key and "batches" not in key:  # BN's statistics follow the images, whatever the rate
+            torch.testing.assert_close(then[key], first[key], rtol=0, atol=1e-20)
+    other = tmp_path / "other"
+    for split in ("train", "val"):
+        for label in range(5):
+            (other / split / f"class{label}").mkdir(parents=True)
+            for image in sorted((digit_folder / split / str(label)).iterdir()):
+                (other / split / f"class{label}" / image.name).write_bytes(image.read_bytes())
+    five = train(options(tmp_path / "five.safetensors", other, still, weights=finished.file))
+    then = load_file(five.file)
+    assert then["fc.weight"].shape == (5, 64)
+    torch.testing.assert_close(then["conv1.weight"], first["conv1.weight"], rtol=0, atol=1e-20)
+    with pytest.raises(ConfigError, match="holds a resnet8, resnet14 was asked for"):
+        train(
+            TrainOptions(
+                out=tmp_path / "x.safetensors", recipe=still, net="resnet14", data=str(other), weights=finished.file
+            )
+        )
+
+
+def test_the_mean_image_travels_with_the_weights(digit_folder, tmp_path):
+    from resnet_deploy.data.batches import input_batches
+    from resnet_deploy.data.source import open_images
+
+    recipe = override_recipe(RECIPE, {"per_pixel_mean": True, "epochs": 1})
+    result = train(options(tmp_path / "a.safetensors", digit_folder, recipe))
+    checkpoint = load_checkpoint(result.file)
+    spec = checkpoint.manifest.preprocess
+    batch = next(input_batches(open_images(str(digit_folder), split="train"), spec, batch_size=64))
+    # float32 rounding of the normalised inputs, of size up to 5, against a mean computed in float64: a few 1e-7 each
+    torch.testing.assert_close(
+        checkpoint.net.center.mean_image, torch.from_numpy(batch.images.mean(axis=0, dtype="float64")).float(),
+        rtol=0, atol=2e-6,
+    )  # fmt: skip
+
+
+def test_moving_average_is_what_is_kept_and_differs_from_the_weights(finished, digit_folder, tmp_path):
+    recipe = override_recipe(RECIPE, {"ema_decay": 0.9})
+    averaged = train(options(tmp_path / "a.safetensors", digit_folder, recipe))
+    assert not same_weights(finished.file, averaged.file)
+
+
+def test_images_that_can_not_be_decoded_are_named_or_left_out_as_allowed(digit_folder, tmp_path):
+    import shutil
+
+    data = tmp_path / "data"
+    shutil.copytree(digit_folder, data)
+    broken = data / "train" / "3" / "broken.png"
+    broken.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"3/broken\.png"):
+        train(options(tmp_path / "a.safetensors", data))
+    result = train(options(tmp_path / "a.safetensors", data, skip_bad=1))
+    assert result.num_train_images == 64
+    assert len(result.bad_images) == 1 and "broken.png" in result.bad_images[0]
+
+
+def test_tensorboard_without_the_package_says_what_to_install(digit_folder, tmp_path):
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingDependencyError, match="TensorBoard"):
+            train(options(tmp_path / "a.safetensors", digit_folder, tensorboard=tmp_path / "board"))
+    else:
+        train(options(tmp_path / "a.safetensors", digit_folder, tensorboard=tmp_path / "board"))
+        assert any((tmp_path / "board").iterdir())
 
 
 def test_images_that_can_not_be_trained_on_are_refused(digit_folder, tmp_path):

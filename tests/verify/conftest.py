@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,17 +41,18 @@ def save_linear(tmp_path: Path, digit_weights) -> Callable[..., Path]:
         precision: Precision = Precision.FP32,
         labels: tuple[str, ...] | None = DIGIT_NAMES,
         manifest: bool = True,
+        side_px: int = 32,
     ) -> Path:
         w, b = change(*digit_weights)
         file = tmp_path / name
-        onnx.save(_linear_model(np.float32(w), np.float32(b)), file)
+        onnx.save(_linear_model(np.float32(w), np.float32(b), side_px), file)
         if manifest:
             write_manifest(
                 file,
                 kind="onnx",
                 stage="export",
                 net=NetRecord(name="resnet20", num_classes=w.shape[1]),
-                preprocess=DIGITS_PREPROCESS,
+                preprocess=replace(DIGITS_PREPROCESS, height_px=side_px, width_px=side_px, resize_shorter_px=side_px),
                 labels=labels,
                 precision=precision,
             )
@@ -59,16 +61,17 @@ def save_linear(tmp_path: Path, digit_weights) -> Callable[..., Path]:
     return save
 
 
-def _linear_model(w: np.ndarray, b: np.ndarray) -> onnx.ModelProto:
+def _linear_model(w: np.ndarray, b: np.ndarray, side_px: int) -> onnx.ModelProto:
+    window = [side_px // 8, side_px // 8]
     nodes = [
-        helper.make_node("AveragePool", ["images"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("AveragePool", ["images"], ["pooled"], kernel_shape=window, strides=window),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Gemm", ["flat", "w", "b"], ["logits"]),
     ]
     graph = helper.make_graph(
         nodes,
         "linear",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, 32, 32])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, side_px, side_px])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", w.shape[1]])],
         [numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")],
     )

@@ -11,13 +11,13 @@ from resnet_deploy.core.errors import ArtifactMismatchError, ConfigError, DataEr
 from resnet_deploy.data.batches import input_batches
 from resnet_deploy.data.digits import DIGITS_PREPROCESS
 from resnet_deploy.data.source import open_images
-from resnet_deploy.verify.accuracy import EvaluateOptions, evaluate
+from resnet_deploy.verify.evaluate import EvaluateOptions, evaluate
 from tests.reference.plain_statistics import plain_top_k_hit
 
 
 def test_counts_are_those_of_a_plain_count(save_linear, digit_weights) -> None:
     file = save_linear("a.onnx")
-    result = evaluate(EvaluateOptions(file=file, data="digits", split="val", batch_size=50))
+    result = evaluate(EvaluateOptions(files=(file,), data="digits", split="val", batch_size=50))
     source = open_images("digits", split="val")
     images = np.concatenate([b.images for b in input_batches(source, DIGITS_PREPROCESS, batch_size=64)])
     w, b = (x.astype(np.float64) for x in digit_weights)
@@ -34,27 +34,27 @@ def test_counts_are_those_of_a_plain_count(save_linear, digit_weights) -> None:
 
 
 def test_classes_in_another_order_are_matched_by_name(save_linear) -> None:
-    plain = evaluate(EvaluateOptions(file=save_linear("a.onnx"), data="digits", split="val"))
+    plain = evaluate(EvaluateOptions(files=(save_linear("a.onnx"),), data="digits", split="val"))
     order = np.array([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
     names = tuple(str(i) for i in order)
     shuffled = save_linear("b.onnx", lambda w, b: (w[:, order], b[order]), labels=names)
-    result = evaluate(EvaluateOptions(file=shuffled, data="digits", split="val"))
+    result = evaluate(EvaluateOptions(files=(shuffled,), data="digits", split="val"))
     assert result.num_top1_hits == plain.num_top1_hits
     assert "matched by name" in result.note and not plain.note
     wrong = save_linear("c.onnx", lambda w, b: (w[:, order], b[order]))  # the same outputs under the old names
-    assert evaluate(EvaluateOptions(file=wrong, data="digits", split="val")).top1_percent < 50
+    assert evaluate(EvaluateOptions(files=(wrong,), data="digits", split="val")).top1_percent < 50
 
 
 def test_unknown_class_names_are_used_by_position_and_said(save_linear) -> None:
     names = tuple("abcdefghij")
-    result = evaluate(EvaluateOptions(file=save_linear("a.onnx", labels=names), data="digits", split="val"))
+    result = evaluate(EvaluateOptions(files=(save_linear("a.onnx", labels=names),), data="digits", split="val"))
     assert result.top1_percent > 85 and "unknown" in result.note and "'0'" in result.note
 
 
 def test_another_number_of_classes_is_refused_with_both_numbers(save_linear) -> None:
     file = save_linear("a.onnx", lambda w, b: (w[:, :7], b[:7]), labels=tuple("0123456"))
     with pytest.raises(DataError, match="10 classes.*7 logits"):
-        evaluate(EvaluateOptions(file=file, data="digits", split="val"))
+        evaluate(EvaluateOptions(files=(file,), data="digits", split="val"))
 
 
 def test_images_without_labels_are_refused(save_linear, tmp_path) -> None:
@@ -62,27 +62,27 @@ def test_images_without_labels_are_refused(save_linear, tmp_path) -> None:
     folder.mkdir()
     Image.new("RGB", (40, 40)).save(folder / "a.png")
     with pytest.raises(DataError, match="no labels"):
-        evaluate(EvaluateOptions(file=save_linear("a.onnx"), data=str(folder)))
+        evaluate(EvaluateOptions(files=(save_linear("a.onnx"),), data=str(folder)))
 
 
 def test_a_file_without_manifest_needs_a_preprocessing(save_linear, tmp_path) -> None:
     file = save_linear("foreign.onnx", manifest=False)
     with pytest.raises(ConfigError, match="--preprocess"):
-        evaluate(EvaluateOptions(file=file, data="digits", split="val"))
-    named = evaluate(EvaluateOptions(file=file, data="digits", split="val", preprocess="digits"))
+        evaluate(EvaluateOptions(files=(file,), data="digits", split="val"))
+    named = evaluate(EvaluateOptions(files=(file,), data="digits", split="val", preprocess="digits"))
     own = tmp_path / "mine.json"
     own.write_text(json.dumps(to_plain(DIGITS_PREPROCESS)))
-    from_file = evaluate(EvaluateOptions(file=file, data="digits", split="val", preprocess=str(own)))
+    from_file = evaluate(EvaluateOptions(files=(file,), data="digits", split="val", preprocess=str(own)))
     assert named.num_top1_hits == from_file.num_top1_hits and named.top1_percent > 85
     with pytest.raises(ConfigError, match="'fashion'"):
-        evaluate(EvaluateOptions(file=file, data="digits", preprocess="fashion"))
+        evaluate(EvaluateOptions(files=(file,), data="digits", preprocess="fashion"))
     own.write_text('{"height_px": 32')
     with pytest.raises(ConfigError, match="not a JSON file"):
-        evaluate(EvaluateOptions(file=file, data="digits", preprocess=str(own)))
+        evaluate(EvaluateOptions(files=(file,), data="digits", preprocess=str(own)))
 
 
 def test_a_sample_is_stratified_and_exact_in_number(save_linear) -> None:
-    result = evaluate(EvaluateOptions(file=save_linear("a.onnx"), data="digits", split="val", num_images=50))
+    result = evaluate(EvaluateOptions(files=(save_linear("a.onnx"),), data="digits", split="val", num_images=50))
     assert result.num_images == 50 and {c.num_images for c in result.per_class} == {5}
 
 
@@ -90,9 +90,9 @@ def test_a_truncated_file_is_named(save_linear) -> None:
     file = save_linear("a.onnx")
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ArtifactMismatchError, match=r"a\.onnx.*cut off"):
-        evaluate(EvaluateOptions(file=file, data="digits", split="val"))
+        evaluate(EvaluateOptions(files=(file,), data="digits", split="val"))
 
 
 def test_every_bad_number_is_reported_at_once(tmp_path) -> None:
     with pytest.raises(ConfigError, match="batch_size is 0.*num_images is -1"):
-        EvaluateOptions(file=tmp_path / "x.onnx", data="digits", batch_size=0, num_images=-1)
+        EvaluateOptions(files=(tmp_path / "x.onnx",), data="digits", batch_size=0, num_images=-1)

@@ -161,3 +161,24 @@ def test_the_file_is_strict_json_even_with_nan_outputs(save_linear) -> None:
 
     json.loads(Path(verdict.file).read_text(), parse_constant=refuse)
     assert manifest_path(Path(verdict.file)).is_file()
+
+
+def test_a_corrupt_image_ends_the_comparison_unless_it_may_be_skipped(save_linear, tmp_path: Path) -> None:
+    from resnet_deploy.core.errors import DataError
+
+    for i in range(12):
+        folder = tmp_path / "images" / str(i % 10)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((32, 32), 60 + i).save(folder / f"{i}.png")
+    (tmp_path / "images" / "3" / "3.png").write_bytes(b"\x89PNG")
+    sides = {"reference": save_linear("ref.onnx"), "candidate": save_linear("same.onnx"), "batch_size": 4}
+    with pytest.raises(DataError, match=r"images/3/3\.png: can not be decoded"):
+        validate(ValidateOptions(**sides, data=str(tmp_path / "images")))
+    options = ValidateOptions(**sides, data=str(tmp_path / "images"), skip_bad=1)
+    verdict = validate(options)
+    assert verdict.num_images == 11 and verdict.parity.top1_agreement == 1
+    (bad,) = verdict.bad_images
+    assert "images/3/3.png: can not be decoded" in bad
+    assert validate(options).skipped and read_verdict(Path(verdict.file)).bad_images == verdict.bad_images
+    with pytest.raises(ConfigError, match="skip_bad is -1"):
+        ValidateOptions(**sides, data="digits", skip_bad=-1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import numpy as np
@@ -74,3 +75,51 @@ def test_wrong_use_ends_with_2_and_one_message(save_linear, monkeypatch, words: 
     result = _run(*words)
     assert result.exit_code == ExitCode.BAD_INPUT and says in result.stderr
     assert "Traceback" not in result.output and "fault in resnet-deploy" not in result.output
+
+
+def test_an_ensemble_shows_each_member_and_its_protocol(save_linear) -> None:
+    a, b = save_linear("a.onnx"), save_linear("b.onnx")
+    words = ("--data", "digits", "--split", "val", "--images", 20, "--protocol", "ten-crop", "--resize", 34)
+    shown = _run("evaluate", a, f"openvino:{b}" if _has_openvino() else b, *words)
+    assert shown.exit_code == ExitCode.DONE, shown.output
+    assert "ensemble (mean of softmax)" in shown.stdout and "shorter side 34" in shown.stdout
+    answer = json.loads(_run("evaluate", a, b, *words, "--json").stdout)
+    assert answer["protocol"] == "ten-crop" and len(answer["members"]) == 2 and answer["skipped"] == []
+
+
+def _has_openvino() -> bool:
+    return importlib.util.find_spec("openvino") is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--protocol", "five-crop"), "'five-crop', expected one of single, ten-crop, multi-scale"),
+        (("--protocol", "multi-scale", "--sides", "32,x"), "'32,x'"),
+        (("--protocol", "multi-scale"), "--sides 32,40,48"),
+        (("--protocol", "multi-scale", "--sides", "32"), "--fully-convolutional"),
+        (("--sides", "32"), "--sides is for multi-scale"),
+        (("--protocol", "ten-crop", "--resize", "20"), "--resize is 20"),
+    ],
+)
+def test_protocols_that_do_not_fit_end_with_2(save_linear, words: tuple, says: str) -> None:
+    result = _run("evaluate", save_linear("a.onnx"), "--data", "digits", "--split", "val", *words)
+    assert result.exit_code == ExitCode.BAD_INPUT and says in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("a.safetensors", "b.safetensors"), "say --ensemble"),
+        (("a.safetensors", "--ensemble"), "needs two or more"),
+        (("a.safetensors", "--protocol", "multi-scale"), "--fully-convolutional"),
+        (("a.safetensors", "--protocol", "ten-crop", "--fully-convolutional"), "choose one"),
+        (("a.safetensors", "b.safetensors", "--ensemble", "--net", "resnet20"), "leave --net"),
+        (("a.safetensors", "--resize", "300"), "--resize is for ten-crop"),
+        (("missing.safetensors", "b.safetensors", "--ensemble"), "missing.safetensors: no such file"),
+    ],
+)
+def test_exports_that_do_not_fit_end_with_2(tmp_path, monkeypatch, words: tuple, says: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = _run("export", *words)
+    assert result.exit_code == ExitCode.BAD_INPUT and says in " ".join(result.stderr.split())

@@ -1,0 +1,51 @@
+"""`resnet-deploy recipes`: what the training recipes say."""
+
+from __future__ import annotations
+
+__all__ = ["command"]
+
+from typing import Annotated, Any
+
+import typer
+
+from resnet_deploy.cli.options import JSON
+from resnet_deploy.cli.render import print_data, print_json, table
+
+
+def command(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Recipes or .toml files; by default all that ship.")
+    ] = None,
+    json: JSON = False,
+) -> None:
+    """Recipes side by side; rows that none of them uses are left out.
+
+    Any field is changed for one run with `resnet-deploy train --set FIELD=VALUE`.
+    """
+    from resnet_deploy.core.config import to_plain
+    from resnet_deploy.train.recipe_book import known_recipes, load_recipe
+
+    recipes = [to_plain(load_recipe(name)) for name in names or known_recipes()]
+    if json:
+        print_json(recipes)
+        return
+    rows = [
+        (field, *(_cell(recipe[field]) for recipe in recipes))
+        for field in recipes[0]
+        if field != "name" and any(_is_used(recipe[field]) for recipe in recipes)
+    ]
+    print_data(table("Recipes", ("field", *(recipe["name"] for recipe in recipes)), rows))
+
+
+def _is_used(value: Any) -> bool:
+    return value not in (None, [], (), 0)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value in ([], (), 0):
+        return "-"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(f"{item:g}" for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
