@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := dev,demo,openvino
+# The networks of the tests are too small for several threads, which wait for each other where the machine is busy.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
 .PHONY: demo test test-slow gpu-check lint benchmark constraints clean
 
@@ -12,13 +14,13 @@ demo: $(STAMP)  ## train, quantize, build, validate, benchmark and report on bun
 
 test: $(STAMP)  ## the plain tests: offline, on a CPU, in minutes
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q -m "not slow and not gpu and not peer"
+	$(PYTEST) -m "not slow and not gpu and not peer"
 
 test-slow: $(STAMP)  ## the plain tests and the slow ones
-	$(BIN)/python -m pytest -q -m "not gpu and not peer"
+	$(PYTEST) -m "not gpu and not peer"
 
 gpu-check: $(STAMP)  ## on a machine with an NVIDIA GPU: a skipped GPU test is a failure
-	RESNET_DEPLOY_REQUIRE_GPU=1 $(BIN)/python -m pytest -q -m "gpu or trt"
+	RESNET_DEPLOY_REQUIRE_GPU=1 $(PYTEST) -m "gpu or trt"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
