@@ -174,7 +174,8 @@ def take_turns(work: Path, options: argparse.Namespace) -> dict[str, list[list[f
     """Times in ms by candidate, turn and step."""
     folder, threads = work / "images", options.threads
     entries: dict[str, tuple[Callable, dict]] = {"plain loop": (plain, {"folder": folder, "threads": threads})}
-    for number, (flags, form) in enumerate(FORMS.items()):
+    forms = {flags: form for flags, form in FORMS.items() if not (options.no_bf16 and "amp" in form)}
+    for number, (flags, form) in enumerate(forms.items()):
         shared = {"form": form, "threads": threads}
         out = work / str(number) / "resnet20.safetensors"
         entries[f"resnet-deploy{flags}"] = (ours, shared | {"folder": folder, "out": out})
@@ -273,6 +274,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30, help="timed steps of a turn")
     parser.add_argument("--lead-in", type=int, default=6, help="steps before them that are not timed")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--no-bf16", action="store_true", help="leave --amp bf16 out: half of the time, if emulated")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/training.json"))
     options = parser.parse_args()
     if min(options.rounds, options.steps, options.lead_in, options.threads) < 1:
