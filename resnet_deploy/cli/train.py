@@ -81,7 +81,8 @@ def command(
     """
     distributed = "WORLD_SIZE" in os.environ and "RANK" in os.environ
     is_first = os.environ.get("RANK", "0") == "0"
-    with _one_voice(distributed):
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    with _one_voice(distributed, attempt):
         from resnet_deploy.cli.options import chosen_net
         from resnet_deploy.train.options import TrainOptions
         from resnet_deploy.train.recipe_book import load_recipe, override_recipe, usual_recipe
@@ -107,6 +108,7 @@ def command(
             skip_bad=skip_bad,
             save_every=save_every,
             distributed=distributed,
+            attempt=attempt,
             tensorboard=tensorboard,
             force=force,
         )
@@ -133,7 +135,7 @@ def command(
 
 
 @contextmanager
-def _one_voice(distributed: bool) -> Iterator[None]:
+def _one_voice(distributed: bool, attempt: int) -> Iterator[None]:
     """What is wrong with the options is wrong in every process of a job; one of them tells."""
     try:
         yield
@@ -141,7 +143,7 @@ def _one_voice(distributed: bool) -> Iterator[None]:
         if distributed:
             from resnet_deploy.train.distributed import agree_who_tells
 
-            agree_who_tells(error)
+            agree_who_tells(error, attempt=attempt)
         raise
 
 

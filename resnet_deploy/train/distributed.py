@@ -96,11 +96,13 @@ SINGLE = World(rank=0, size=1, device=torch.device("cpu"))
 
 
 @contextmanager
-def join_world(*, distributed: bool) -> Iterator[World]:
+def join_world(*, distributed: bool, attempt: int = 0) -> Iterator[World]:
     """Join the job that `torchrun` describes in the environment, or be a job of one.
 
     An error of ours leaves with `is_told` set where another process of the job has told it already.
 
+    Args:
+        attempt: How often the launcher has restarted the job.
     Raises:
         ConfigError: The environment describes no job, or one that this machine has too few GPUs for.
         TrainError: Another process of the job ended; the state on the disk is whole.
@@ -108,7 +110,7 @@ def join_world(*, distributed: bool) -> Iterator[World]:
     if not distributed:
         yield World(rank=0, size=1, device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         return
-    store, rank, size = _meet()
+    store, rank, size = _meet(attempt)
     with _heard_sigterm():
         try:
             backend = "nccl" if torch.cuda.is_available() else "gloo"
@@ -147,11 +149,11 @@ def _leave(error: BaseException | None) -> None:
         dist.destroy_process_group()
 
 
-def agree_who_tells(error: ResnetDeployError) -> None:
+def agree_who_tells(error: ResnetDeployError, *, attempt: int = 0) -> None:
     """Set `error.is_told` where another process of the job, not joined yet, has told the same error."""
     _ignore_sigterm()
     try:
-        _mark(error, _meet(timeout=_VOICE_TIMEOUT)[0])
+        _mark(error, _meet(attempt, timeout=_VOICE_TIMEOUT)[0])
     except ConfigError:
         return  # nobody to agree with: everyone tells
 
@@ -160,12 +162,17 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM, with which `torchrun` ends the processes that are left; unwinds, so that no half file stays."""
 
 
-def _meet(timeout: timedelta = _TIMEOUT) -> tuple[Any, int, int]:
-    """The store that all processes of the job share, my rank, and their number."""
+def _meet(attempt: int, *, timeout: timedelta = _TIMEOUT) -> tuple[Any, int, int]:
+    """The store that all processes of the job share, my rank, and their number.
+
+    With the c10d rendezvous (`--standalone`) the store outlives a restart of the job, and with it the addresses of
+    the processes that are gone, for which gloo then waits; so each attempt has keys of its own.
+    """
     if not dist.is_available():
         raise ConfigError("this PyTorch has no torch.distributed", remedy="train in one process, without torchrun")
     try:
-        return next(iter(dist.rendezvous("env://", timeout=timeout)))
+        store, rank, size = next(iter(dist.rendezvous("env://", timeout=timeout)))
+        return dist.PrefixStore(f"attempt_{attempt}", store), rank, size
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
             f"can not join the job that RANK and WORLD_SIZE in the environment speak of: {_first_line(error)}",

@@ -89,7 +89,10 @@ def train(options: TrainOptions, *, progress: Progress = NO_PROGRESS) -> TrainRe
         ConfigError, DataError: The options or the images can not be used; or a state of another run is in the way.
         TrainError: The loss is not finite, or another process of the job ended.
     """
-    with join_world(distributed=options.distributed) as world, _reproducible(options.num_threads):
+    with (
+        join_world(distributed=options.distributed, attempt=options.attempt) as world,
+        _reproducible(options.num_threads),
+    ):
         run = _open_run(options, world)
         inputs, recorded = run.inputs(), run.recorded_options()
         done = not options.force and is_up_to_date(options.out, stage="train", inputs=inputs, options=recorded)

@@ -30,6 +30,7 @@ class TrainOptions:
         skip_bad: Images that may fail to decode before the run ends.
         save_every: Steps between two states that an interrupted run resumes from.
         distributed: One of several processes, as `torchrun` describes it in the environment.
+        attempt: How often `torchrun` has restarted the job.
         tensorboard: Folder for TensorBoard's files; None writes none.
         force: Train even where `out` is up to date, and start over even where a run can be resumed.
     """
@@ -49,6 +50,7 @@ class TrainOptions:
     skip_bad: int = 0
     save_every: int = 500
     distributed: bool = False
+    attempt: int = 0
     tensorboard: Path | None = None
     force: bool = False
 
