@@ -117,7 +117,7 @@ def moments(seed: int) -> list[Kill]:
         (RULES, {"save_every": 40}, [Kill(at="step", count=95), Kill(at="look", count=2)]),
         pytest.param(RECIPE, {}, moments(2), marks=pytest.mark.slow),
         pytest.param(STREAMED, {"num_workers": 2}, moments(3), marks=pytest.mark.slow),
-        pytest.param(RULES, {"save_every": 17}, moments(4), marks=pytest.mark.slow),
+        pytest.param(RULES, {"save_every": 17}, [Kill(at="step", count=20), *moments(4)], marks=pytest.mark.slow),
         pytest.param(EVERYTHING, {"how": StepSettings(compile=True)}, moments(5)[:3], marks=pytest.mark.slow),
         pytest.param(EVERYTHING, {"how": StepSettings(amp="bf16")}, moments(6), marks=pytest.mark.slow),
     ],
