@@ -30,7 +30,7 @@ constraints: $(STAMP)  ## pin the newest versions again
 	sed '/^#/!d' constraints.txt > constraints.new
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 $(foreach e,dev demo openvino,--extra $(e)) \
-	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o constraints.body
+	    --no-header --no-annotate -q -o constraints.body
 	cat constraints.body >> constraints.new && mv constraints.new constraints.txt && rm constraints.body
 
 $(STAMP): pyproject.toml constraints.txt

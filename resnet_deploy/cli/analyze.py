@@ -22,6 +22,9 @@ _OUT = Annotated[
     Optional[Path],
     typer.Option("--out", "-o", help="Picture to write (.png); its numbers go beside it (.json)."),
 ]
+_SPLIT = Annotated[str, typer.Option("--split", help="Which part of --data: train, val or test.")]
+_IMAGES = Annotated[int, typer.Option("--images", help="A stratified sample of that many; 0 takes all.", min=0)]
+_PER_LAYER = Annotated[bool, typer.Option("--per-layer", help="Show every layer.")]
 _SEED = Annotated[int, typer.Option("--seed", help="Of the sample, and of fresh weights.", min=0)]
 
 
@@ -29,15 +32,13 @@ _SEED = Annotated[int, typer.Option("--seed", help="Of the sample, and of fresh 
 def responses(
     files: Annotated[list[Path], typer.Argument(metavar="NET.safetensors", help="Checkpoints.")],
     data: DATA = None,
-    split: Annotated[str, typer.Option("--split", help="Which part of --data: train, val or test.")] = "val",
-    images: Annotated[
-        int, typer.Option("--images", help="A stratified sample of that many; 0 takes all.", min=0)
-    ] = 512,
+    split: _SPLIT = "val",
+    images: _IMAGES = 512,
     batch: BATCH = 64,
     seed: _SEED = 0,
     threads: THREADS = 0,
     out: _OUT = None,
-    per_layer: Annotated[bool, typer.Option("--per-layer", help="Show every layer.")] = False,
+    per_layer: _PER_LAYER = False,
     json: JSON = False,
 ) -> None:
     """How strongly each 3x3 convolution answers: the standard deviation after BN, before the ReLU (paper, Fig. 7)."""
@@ -83,15 +84,13 @@ def gradients(
         bool, typer.Option("--fresh", help="The checkpoints' nets, too, at initialisation in place of their weights.")
     ] = False,
     data: DATA = None,
-    split: Annotated[str, typer.Option("--split", help="Which part of --data: train, val or test.")] = "train",
-    images: Annotated[
-        int, typer.Option("--images", help="A stratified sample of that many; 0 takes all.", min=0)
-    ] = 256,
+    split: _SPLIT = "train",
+    images: _IMAGES = 256,
     batch: Annotated[int, typer.Option("--batch", help="Images that BN normalises over.", min=2)] = 64,
     seed: _SEED = 0,
     threads: THREADS = 0,
     out: _OUT = None,
-    per_layer: Annotated[bool, typer.Option("--per-layer", help="Show every layer.")] = False,
+    per_layer: _PER_LAYER = False,
     json: JSON = False,
 ) -> None:
     """The gradient of the training loss, layer by layer: does the signal reach the first ones? (paper, section 4.1)"""

@@ -16,7 +16,8 @@ def keep_freed_memory() -> bool:
 
     By default glibc gives memory at the end of the heap back to the system. A backward pass ends with all its
     activations freed, so every step asks for the same memory anew and takes a page fault for each 4 KiB of it:
-    about 20,000 a step of ResNet-20 at batch 128, 5 to 10 % of its processor time. Peak memory stays as it is.
+    some 14,000 a step of ResNet-20 at batch 128, and 5 to 10 % of its processor time on one thread (on two, next to
+    nothing was seen). Peak memory stays as it is.
 
     It can not be undone, so a program should call it, not a library.
 

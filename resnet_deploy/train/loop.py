@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["train"]
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from resnet_deploy.data.digits import DIGITS_PREPROCESS
 from resnet_deploy.data.source import ImageSource
 from resnet_deploy.nets.catalogue import NetSpec, build_net, find_net
 from resnet_deploy.nets.checkpoint import load_checkpoint, save_checkpoint
-from resnet_deploy.nets.mean_image import attach_mean_image
+from resnet_deploy.nets.mean_image import MEAN_IMAGE_KEY, attach_mean_image
 from resnet_deploy.train.curves import draw_curves
 from resnet_deploy.train.distributed import World, join_world
 from resnet_deploy.train.images import TrainImages, open_train_images
@@ -184,7 +183,7 @@ def _open_images(run: _Run, bad: BadImages, progress: Progress) -> tuple[TrainIm
             recipe,
             world=run.world,
             cache_file=run.options.beside(f"{name}.pixels"),
-            num_workers=run.options.num_workers or os.cpu_count() or 1,
+            num_workers=run.options.num_workers,
             bad=bad,
             progress=progress,
         )
@@ -229,8 +228,8 @@ def _with_weights(run: _Run, net: nn.Module) -> nn.Module:
     if given.manifest.labels != run.sources[0].classes:
         classifier = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
         state |= {key: value for key, value in net.state_dict().items() if key.startswith(f"{classifier}.")}
-    if "center.mean_image" in state:
-        attach_mean_image(net, state["center.mean_image"])
+    if MEAN_IMAGE_KEY in state:
+        attach_mean_image(net, state[MEAN_IMAGE_KEY])
     net.load_state_dict(state)
     return net
 
@@ -259,7 +258,9 @@ def _resume(run: _Run, step: TrainStep, schedule: Schedule, progress: Progress) 
 def _details(run: _Run, trainer: Trainer, *, resumed: int, bad: BadImages) -> dict[str, Any]:
     """What the first process measured; the others keep no rows."""
     rows = trainer.state.rows or [{"val_error_percent": 100.0, "train_error_percent": 100.0, "seconds": 0.0}]
-    everyone = {image.name: image for found in run.world.gather(list(bad)) for image in found}
+    met = [image for found in run.world.gather(list(bad)) for image in found]
+    everyone = BadImages(len(met))
+    everyone.take(met)
     seen = trainer.state.step * trainer.sampler.batch_size
     training = sum(row["seconds"] for row in rows)
     return {
@@ -274,7 +275,7 @@ def _details(run: _Run, trainer: Trainer, *, resumed: int, bad: BadImages) -> di
         "device": _device_name(run.world),
         "num_processes": run.world.size,
         "resumed_from_step": resumed,
-        "bad_images": [str(image) for image in sorted(everyone.values(), key=lambda image: (image.index, image.name))],
+        "bad_images": [str(image) for image in everyone],
         "data": run.options.data,
     }
 

@@ -12,6 +12,7 @@ __all__ = [
 ]
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -119,20 +120,11 @@ class AccuracyCounter:
 
     def result(self, info: RunnerInfo, source: ImageSource) -> Accuracy:
         """The counts as a result."""
-        count, hits = int(self._seen.sum()), int(self._hits.sum())
-        low, high = wilson_interval(hits, count)
+        count = int(self._seen.sum())
         return Accuracy(
-            file=info.file,
-            backend=info.backend,
-            device=info.device,
+            **self._score(info),
             data=source.description,
             num_images=count,
-            num_top1_hits=hits,
-            top1_percent=self.top1_percent,
-            top1_low=100 * low,
-            top1_high=100 * high,
-            top5_percent=self.top5_percent,
-            num_nonfinite_rows=self._nonfinite,
             seconds=self._seconds,
             images_per_second=count / self._seconds if self._seconds > 0 else 0.0,
             per_class=tuple(
@@ -144,20 +136,23 @@ class AccuracyCounter:
 
     def member(self, info: RunnerInfo, views: str) -> MemberAccuracy:
         """The counts as those of one network of an ensemble."""
+        return MemberAccuracy(**self._score(info), views=views)
+
+    def _score(self, info: RunnerInfo) -> dict[str, Any]:
+        """What a result and a member both say."""
         count, hits = int(self._seen.sum()), int(self._hits.sum())
         low, high = wilson_interval(hits, count)
-        return MemberAccuracy(
-            file=info.file,
-            backend=info.backend,
-            device=info.device,
-            views=views,
-            num_top1_hits=hits,
-            top1_percent=self.top1_percent,
-            top1_low=100 * low,
-            top1_high=100 * high,
-            top5_percent=self.top5_percent,
-            num_nonfinite_rows=self._nonfinite,
-        )
+        return {
+            "file": info.file,
+            "backend": info.backend,
+            "device": info.device,
+            "num_top1_hits": hits,
+            "top1_percent": self.top1_percent,
+            "top1_low": 100 * low,
+            "top1_high": 100 * high,
+            "top5_percent": self.top5_percent,
+            "num_nonfinite_rows": self._nonfinite,
+        }
 
 
 def sampled_images(data: str, split: str | None, num_images: int, seed: int) -> ImageSource:
