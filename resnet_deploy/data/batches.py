@@ -4,21 +4,17 @@ from __future__ import annotations
 
 __all__ = ["Batch", "count_batches", "input_batches", "paired_batches"]
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
-from resnet_deploy.core.errors import DataError
 from resnet_deploy.core.specs import Preprocess
-from resnet_deploy.data.bad_images import BadImage, BadImages
+from resnet_deploy.data.bad_images import BadImages
+from resnet_deploy.data.decode_ahead import decode_ahead
 from resnet_deploy.data.preprocess import crop_pixels, normalize
 from resnet_deploy.data.source import ImageSource
-from resnet_deploy.data.workers import num_processors
-
-_AHEAD = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,17 +40,7 @@ def count_batches(source: ImageSource, batch_size: int) -> int:
 def input_batches(
     source: ImageSource, spec: Preprocess, *, batch_size: int, num_threads: int = 0, bad: BadImages | None = None
 ) -> Iterator[Batch]:
-    """All images of `source` in order, `batch_size` at a time; memory is bounded by a few batches.
-
-    Threads, not processes: Pillow decodes and resizes without Python's lock.
-
-    Args:
-        num_threads: Decoding threads; 0 takes the number of processors.
-        bad: Takes note of images that can not be used, which are left out, so that their batch is smaller (a
-            batch of none is not given); None allows none.
-    Raises:
-        DataError: More images than `bad` allows can not be used; names them.
-    """
+    """All images of `source` in order, `batch_size` at a time, as `decode_ahead` gives them."""
     return (batch for (batch,) in _batches(source, (spec,), batch_size, num_threads, bad))
 
 
@@ -78,41 +64,10 @@ def paired_batches(
 def _batches(
     source: ImageSource, specs: Sequence[Preprocess], batch_size: int, num_threads: int, bad: BadImages | None
 ) -> Iterator[tuple[Batch, ...]]:
-    bad = BadImages() if bad is None else bad
-    with ThreadPoolExecutor(num_threads or num_processors()) as pool:
-        waiting: deque = deque()
-        try:
-            for start in range(0, len(source), batch_size):
-                indices = range(start, min(start + batch_size, len(source)))
-                waiting.append((indices, [pool.submit(_pixels, source, specs, i) for i in indices]))
-                if len(waiting) > _AHEAD:
-                    yield from _finish(*waiting.popleft(), source, specs, bad)
-            while waiting:
-                yield from _finish(*waiting.popleft(), source, specs, bad)
-        finally:
-            for _, futures in waiting:
-                for future in futures:
-                    future.cancel()
+    def cut(image: Image.Image, name: str) -> list[np.ndarray]:
+        return [crop_pixels(image, spec, name=name) for spec in specs]
 
-
-def _pixels(source: ImageSource, specs: Sequence[Preprocess], index: int) -> tuple[np.ndarray, ...] | BadImage:
-    name = source.name(index)
-    try:
-        image = source.image(index)
-        return tuple(crop_pixels(image, spec, name=name) for spec in specs)
-    except DataError as error:
-        return BadImage.of(index, name, error)
-
-
-def _finish(
-    indices: range, futures: list, source: ImageSource, specs: Sequence[Preprocess], bad: BadImages
-) -> Iterator[tuple[Batch, ...]]:
-    """The batch, or nothing where every image of it is bad."""
-    found = [future.result() for future in futures]
-    bad.take(result for result in found if isinstance(result, BadImage))
-    places = np.array([i for i, r in zip(indices, found, strict=True) if not isinstance(r, BadImage)], dtype=np.int64)
-    crops = [result for result in found if not isinstance(result, BadImage)]
-    if crops:
+    for places, crops in decode_ahead(source, cut, batch_size=batch_size, num_threads=num_threads, bad=bad):
         yield tuple(
             Batch(
                 images=normalize(np.stack([images[which] for images in crops]), spec),
