@@ -31,10 +31,10 @@ def command(
         Path | None, typer.Option("--labels", help="Text file with one class name on each line, in label order.")
     ] = None,
     mean: Annotated[
-        _TRIPLE | None, typer.Option("--mean", help="R G B mean used in training, in units of pixel / 255.")
+        _TRIPLE | None, typer.Option("--mean", metavar="R G B", help="Mean used in training, in units of pixel / 255.")
     ] = None,
     std: Annotated[
-        _TRIPLE | None, typer.Option("--std", help="R G B standard deviation, in units of pixel / 255.")
+        _TRIPLE | None, typer.Option("--std", metavar="R G B", help="Standard deviation, in units of pixel / 255.")
     ] = None,
     mean_image: Annotated[
         Path | None,
