@@ -7,7 +7,7 @@ EXTRAS := dev,demo,openvino
 # The networks of the tests are too small for several threads, which wait for each other where the machine is busy.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
-.PHONY: demo test test-slow gpu-check lint benchmark constraints clean
+.PHONY: demo test test-slow gpu-check lint peers benchmark constraints clean
 
 demo: $(STAMP)  ## train, quantize, build, validate, benchmark and report on bundled data
 	$(BIN)/resnet-deploy demo
@@ -25,6 +25,17 @@ gpu-check: $(STAMP)  ## on a machine with an NVIDIA GPU: a skipped GPU test is a
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+PEERS := .venv-peers
+PEER_STAMP := $(PEERS)/.installed
+
+peers: $(PEER_STAMP)  ## the tools we are compared with, in an environment of their own: NVIDIA ModelOpt
+
+$(PEER_STAMP):
+	@echo "installing into $(PEERS) (once; two gigabytes) ..." >&2
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -q --disable-pip-version-check 'nvidia-modelopt[onnx]==0.47.*' 'torch==2.13.*'
+	@touch $(PEER_STAMP)
 
 constraints: $(STAMP)  ## pin the newest versions again
 	sed '/^#/!d' constraints.txt > constraints.new

@@ -25,7 +25,7 @@ class CurveOptions:
     """Which runs, and how to draw them.
 
     Attributes:
-        files: Metrics files (.metrics.jsonl), or checkpoints with theirs beside them.
+        files: Metrics files (.metrics.jsonl), checkpoints with theirs beside them, or folders with one of them.
         panels: Plain nets on the left and residual ones on the right, on the same axes.
         out: The picture (.png), with the numbers beside it (.json); None takes out/curves.png.
     """

@@ -50,12 +50,14 @@ class TrainingRun:
 
 
 def metrics_file_of(path: Path) -> Path:
-    """The metrics file that `path` is, or that lies beside the checkpoint that `path` is.
+    """The metrics file that `path` is, that lies beside the checkpoint `path`, or that is alone in the folder `path`.
 
     Raises:
-        ArtifactError: Neither, or there is none beside it.
+        ArtifactError: None of these, or there is none beside it.
     """
     path = Path(path)
+    if path.is_dir():
+        return _only_metrics_in(path)
     if path.name.endswith(_CHECKPOINT_SUFFIX):
         metrics = path.with_name(path.name.removesuffix(_CHECKPOINT_SUFFIX) + METRICS_SUFFIX)
         if not metrics.is_file():
@@ -67,6 +69,15 @@ def metrics_file_of(path: Path) -> Path:
     if path.suffix != ".jsonl":
         raise ArtifactError(f"{path} is neither a checkpoint (.safetensors) nor a metrics file", remedy=_REMEDY)
     return path
+
+
+def _only_metrics_in(folder: Path) -> Path:
+    found = sorted(folder.glob(f"*{METRICS_SUFFIX}"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found[:3]) + (", ..." if len(found) > 3 else "")
+        held = f"holds {len(found)} metrics files ({names})" if found else f"is a folder without a *{METRICS_SUFFIX}"
+        raise ArtifactError(f"{folder} {held}, expected one", remedy=_REMEDY)
+    return found[0]
 
 
 def read_run(path: Path, *, label: str) -> TrainingRun:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from resnet_deploy.bench.run import Benchmark, read_benchmark, weights_of
 from resnet_deploy.core.artifacts import Manifest, read_manifest
 from resnet_deploy.core.errors import ArtifactError, ResnetDeployError
+from resnet_deploy.core.specs import Precision
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ _ORDER = ("checkpoint", "onnx", "calibration", "engine", "verdict", "benchmark")
 def _pipeline_order(entry: Entry) -> tuple:
     manifest = entry.manifest
     place = _ORDER.index(manifest.kind) if manifest.kind in _ORDER else len(_ORDER)
-    precision = ("fp32", "fp16", "int8").index(manifest.precision.value) if manifest.precision else -1
+    precision = tuple(Precision).index(manifest.precision) if manifest.precision else -1
     return place, manifest.net.name if manifest.net else "", precision, entry.name
 
 

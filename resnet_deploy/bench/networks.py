@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Network", "families", "find_networks", "join_names"]
+__all__ = ["Network", "families", "find_networks", "join_names", "precisions_of"]
 
 import re
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from resnet_deploy.bench.gather import Entry, Findings
 from resnet_deploy.bench.run import BenchRow, cost_of
 from resnet_deploy.core.artifacts import Manifest
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
 from resnet_deploy.nets.catalogue import NetSpec, find_net, known_nets
 
 _FAMILIES = tuple(dict.fromkeys(spec.family for spec in known_nets()))
@@ -66,6 +66,12 @@ class Network:
         """The lowest median at the smallest batch that was timed; emulated rows do not count."""
         rows = [r for r in self.rows if r.timing and not r.is_emulated and (r.device.lower() != "cpu") == on_gpu]
         return min(rows, key=lambda row: (row.batch, row.timing.p50_ms), default=None)
+
+
+def precisions_of(networks: Sequence[Network]) -> tuple[Precision, ...]:
+    """MAIN_PRECISIONS and what else the files are in, in the order of `Precision`."""
+    found = {entry.manifest.precision for network in networks for entry in network.entries}
+    return tuple(precision for precision in Precision if precision in MAIN_PRECISIONS or precision in found)
 
 
 def find_networks(findings: Findings) -> tuple[Network, ...]:

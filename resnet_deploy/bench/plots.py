@@ -23,11 +23,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from resnet_deploy.bench.gather import TrainingCurve
-from resnet_deploy.bench.networks import Network, families
+from resnet_deploy.bench.networks import Network, families, precisions_of
 from resnet_deploy.bench.run import BenchRow
 from resnet_deploy.core.specs import Precision
 
-PRECISION_COLOURS = {"fp32": "#8a8f98", "fp16": "#3d8bfd", "int8": "#f28c28"}
+PRECISION_COLOURS = {"fp32": "#8a8f98", "fp16": "#3d8bfd", "bf16": "#7b61c9", "int8": "#f28c28", "fp8": "#c2476b"}
 _OTHER_COLOUR = "#20a39e"
 _WIDTH = 5.4  # inches; scaled to the page, so that letters stay legible on a phone
 _MIB = 2**20
@@ -112,6 +112,7 @@ def size_plot(networks: Sequence[Network]) -> str:
     groups = [members for _, members in families(n for n in networks if any(n.files(kind) for kind, _ in kinds))]
     if not groups:
         return ""
+    precisions = precisions_of(networks)
     with matplotlib.rc_context(_RC):
         height = 0.95 + sum(0.4 + 0.52 * len(members) for members in groups)
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
@@ -119,20 +120,25 @@ def size_plot(networks: Sequence[Network]) -> str:
         grid = figure.subplots(len(groups), len(kinds), squeeze=False, height_ratios=ratios)
         for line, members in zip(grid, groups, strict=True):
             for axes, (kind, _) in zip(line, kinds, strict=True):
-                _size_bars(axes, members, kind)
+                _size_bars(axes, members, kind, precisions)
                 axes.set_yticks(range(len(members)), [n.name if axes is line[0] else "" for n in members])
         for axes, (_, title) in zip(grid[0], kinds, strict=True):
             axes.set_title(f"{title}, MiB", fontsize=10)
-        _precision_legend(figure)
+        _precision_legend(figure, precisions)
         return _svg(figure, "sizes")
 
 
-def _size_bars(axes: Axes, members: Sequence[Network], kind: str) -> None:
-    for offset, precision in zip((-0.27, 0, 0.27), Precision, strict=True):
+def _size_bars(axes: Axes, members: Sequence[Network], kind: str, precisions: Sequence[Precision]) -> None:
+    step = 0.81 / len(precisions)
+    for place, precision in enumerate(precisions):
+        offset = step * (place - (len(precisions) - 1) / 2)
         sizes = [(i, network.file(kind, precision)) for i, network in enumerate(members)]
         known = [(i, manifest.size_bytes / _MIB) for i, manifest in sizes if manifest]
         bars = axes.barh(
-            [i + offset for i, _ in known], [v for _, v in known], color=PRECISION_COLOURS[str(precision)], height=0.25
+            [i + offset for i, _ in known],
+            [v for _, v in known],
+            color=PRECISION_COLOURS[str(precision)],
+            height=0.92 * step,
         )
         axes.bar_label(bars, [three_figures(value) for _, value in known], padding=2, fontsize=8)
     axes.set_ylim(len(members) - 0.5, -0.5)
@@ -213,8 +219,8 @@ def _latency_bars(network: Network, batch: int) -> str:
         return _svg(figure, f"bars{batch}-{network.name}")
 
 
-def _precision_legend(figure: Figure) -> None:
-    handles = [Patch(color=colour, label=name.upper()) for name, colour in PRECISION_COLOURS.items()]
+def _precision_legend(figure: Figure, precisions: Sequence[Precision]) -> None:
+    handles = [Patch(color=PRECISION_COLOURS[str(p)], label=str(p).upper()) for p in precisions]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)
 
 

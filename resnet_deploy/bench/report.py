@@ -17,14 +17,13 @@ from markupsafe import Markup
 
 from resnet_deploy import __version__
 from resnet_deploy.bench.gather import Entry, Findings, gather
-from resnet_deploy.bench.networks import Network, find_networks
+from resnet_deploy.bench.networks import Network, find_networks, precisions_of
 from resnet_deploy.bench.plots import ScorePoint, accuracy_plot, curve_plot, latency_plots, size_plot, three_figures
 from resnet_deploy.bench.summary import SummaryLine, missing_parts, not_run, summarize_findings
 from resnet_deploy.core.artifacts import write_manifest
 from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.metrics import wilson_interval
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.core.specs import Precision
 
 _MIB = 2**20
 _SHORT_HASH = 12
@@ -115,7 +114,7 @@ def _page(
         version=__version__,
         summary=summary,
         networks=networks,
-        precisions=[str(precision) for precision in Precision],
+        precisions=[str(precision) for precision in precisions_of(networks)],
         verdicts=verdicts,
         check_names=list(dict.fromkeys(check["name"] for verdict in verdicts for check in verdict["checks"])),
         accuracy_svg=Markup(accuracy_plot(_score_points(verdicts))),

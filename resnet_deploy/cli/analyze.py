@@ -129,7 +129,7 @@ def gradients(
 def curves(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN", help="RUN.metrics.jsonl, or the checkpoint it lies beside."),
+        typer.Argument(metavar="RUN", help="RUN.metrics.jsonl, the checkpoint it lies beside, or their folder."),
     ],
     panels: Annotated[
         bool, typer.Option("--panels", help="Plain nets on the left, residual ones on the right, on the same axes.")

@@ -20,7 +20,7 @@ def command(
         str,
         typer.Option(
             help="GPUs to build for, e.g. sm86,sm89, or current for the GPU here. Without it TensorRT-RTX builds for "
-            "sm80 and newer, TensorRT for the GPU here.",
+            "sm80 and newer (FP8: sm89), TensorRT for the GPU here.",
             show_default=False,
         ),
     ] = "",

@@ -4,71 +4,179 @@ from __future__ import annotations
 
 __all__ = ["command"]
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from resnet_deploy.cli.options import FORCE, JSON, OUT, SKIP_BAD, THREADS
+from resnet_deploy.cli.options import BATCH, FORCE, JSON, OUT, SKIP_BAD, THREADS
 from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
+from resnet_deploy.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from resnet_deploy.quant.calibrate import CalibrateResult
+    from resnet_deploy.quant.shards import ShardResult
+
+_OF_SAMPLE = ("data", "split", "images", "seed", "shard", "skip_bad", "batch", "threads", "force")
+_OF_TABLE = ("method", "keep_statistics", "cache", "trt_version")
 
 
 def command(
+    context: typer.Context,
     onnx: Annotated[Path, typer.Argument(help="FP32 ONNX file that `export` wrote.")],
+    statistics: Annotated[
+        Optional[list[Path]], typer.Argument(metavar="STATS", help="With --merge: the files of all shards.")
+    ] = None,
     data: Annotated[
-        str,
+        Optional[str],
         typer.Option(
             "--data",
             help="Folder or .tar with one subfolder per class, CIFAR binary files, WebDataset shards, `digits` "
             "(bundled), or `noise` (latency only).",
         ),
-    ],
+    ] = None,
     split: Annotated[
         str, typer.Option("--split", help="Part of --data; never calibrate on what you evaluate on.")
     ] = "train",
     images: Annotated[int, typer.Option("--images", help="At most so many, spread over the classes.", min=1)] = 512,
-    method: Annotated[str, typer.Option("--method", help="entropy, max or mse.")] = "entropy",
+    method: Annotated[
+        Optional[str],
+        typer.Option(
+            "--method",
+            help="auto (least effect on the answer; the default), entropy (the default with --merge), max, mse, or "
+            "percentile:P such as percentile:99.99.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Chooses the images.", min=0)] = 0,
     out: OUT = None,
+    shard: Annotated[
+        Optional[str],
+        typer.Option(
+            "--shard", metavar="K/N", help="Only the K-th of N parts of the images; writes <stem>.KofN.stats."
+        ),
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Make the table from the shards' files STATS.")] = False,
+    keep_statistics: Annotated[
+        bool, typer.Option("--keep-statistics", help="Keep <stem>.calib.stats: another --method then needs no images.")
+    ] = False,
+    cache: Annotated[
+        Optional[Path],
+        typer.Option("--cache", help="Also write a calibration cache for implicit INT8 on TensorRT 8 and 10."),
+    ] = None,
+    trt_version: Annotated[str, typer.Option("--trt-version", help="TensorRT that will read the --cache.")] = "8.6.1",
     skip_bad: SKIP_BAD = 0,
+    batch: BATCH = 1,
     threads: THREADS = 0,
     force: FORCE = False,
     json: JSON = False,
 ) -> None:
     """Find the range of every activation that INT8 needs; writes a calibration table.
 
-    The table holds the same bytes for the same network, images and method, whatever the number of threads.
+    The table holds the same bytes for the same network, images and method, whatever the threads, the batch and the
+    shards. An interrupted run goes on where it was.
     """
+    chosen = method or ("entropy" if merge else "auto")
+    of_table = {"method": chosen, "keep_statistics": keep_statistics, "cache": cache, "trt_version": trt_version}
+    if cache is None:
+        _refuse(context, ("trt_version",), why="without --cache", remedy="name the --cache file to write")
+    if merge:
+        _refuse(context, _OF_SAMPLE, why="with --merge", remedy="give it where the shards are made")
+        shards = {"onnx": onnx, "statistics": tuple(statistics or ()), "out": out}
+        _show_table(_merge({**shards, **of_table}), json=json)
+        return
+    if statistics:
+        raise ConfigError(f"{statistics[0]} was given without --merge", remedy="add --merge, or leave the file out")
+    if data is None:
+        raise ConfigError("no images were named", remedy="give --data, or --merge and the shards' files")
+    sample = {
+        "onnx": onnx,
+        "data": data,
+        "split": split,
+        "num_images": images,
+        "seed": seed,
+        "skip_bad": skip_bad,
+        "out": out,
+        "num_threads": threads,
+        "batch": batch,
+        "force": force,
+    }
+    if shard is None:
+        _show_table(_calibrate({**sample, **of_table}), json=json)
+        return
+    _refuse(context, _OF_TABLE, why="with --shard", remedy="give it to --merge, which makes the table")
+    _show_shard(_collect_shard(sample, shard), json=json)
+
+
+def _refuse(context: typer.Context, names: Sequence[str], *, why: str, remedy: str) -> None:
+    """Raise ConfigError where the user gave one of these options: it would do nothing."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise ConfigError(f"--{name.replace('_', '-')} has no effect {why}", remedy=remedy)
+
+
+def _calibrate(options: dict[str, Any]) -> CalibrateResult:
     from resnet_deploy.quant.calibrate import CalibrateOptions, calibrate
 
     with ProgressBar() as progress:
-        result = calibrate(
-            CalibrateOptions(
-                onnx=onnx,
-                data=data,
-                split=split,
-                num_images=images,
-                method=method,
-                seed=seed,
-                skip_bad=skip_bad,
-                out=out,
-                num_threads=threads,
-                force=force,
-            ),
-            progress,
-        )
-    if result.num_duplicates or result.num_constant:
-        note(
-            f"of {result.num_images} images, {result.num_duplicates} are repeats and {result.num_constant} of one colour"
-        )
-    for bad in result.bad_images:
-        note(f"left out: {bad}")
+        return calibrate(CalibrateOptions(**options), progress)
+
+
+def _merge(options: dict[str, Any]) -> CalibrateResult:
+    from resnet_deploy.quant.shards import MergeOptions, merge_shards
+
+    with ProgressBar() as progress:
+        return merge_shards(MergeOptions(**options), progress)
+
+
+def _collect_shard(options: dict[str, Any], shard: str) -> ShardResult:
+    from resnet_deploy.quant.shards import Shard, ShardOptions, collect_shard
+
+    with ProgressBar() as progress:
+        return collect_shard(ShardOptions(**options, shard=Shard.of(shard)), progress)
+
+
+def _show_table(result: CalibrateResult, *, json: bool) -> None:
+    _say_images(result)
+    for warning in result.warnings:
+        note(f"warning: {warning}")
     for tensor, text in result.notes.items():
         note(f"{tensor}: {text}")
+    if result.cache is not None:
+        note(f"calibration cache: {result.cache}")
+    if result.statistics is not None:
+        note(f"statistics: {result.statistics}")
     if json:
         print_json(result)
         return
     columns = ("table", "method", "images", "distinct", "tensors", "seconds")
-    seconds = "up to date" if result.skipped else f"{result.seconds:.1f}"
-    cells = (result.file, result.method, result.images, result.num_distinct, result.num_tensors, seconds)
+    cells = (result.file, result.method, result.images, result.num_distinct, result.num_tensors, _seconds(result))
     print_data(table("Calibration", columns, [cells], left=3))
+
+
+def _show_shard(result: ShardResult, *, json: bool) -> None:
+    _say_images(result)
+    if json:
+        print_json(result)
+        return
+    columns = ("statistics", "of", "images", "distinct", "tensors", "seconds")
+    cells = (
+        result.file,
+        result.images,
+        result.num_images,
+        result.num_distinct,
+        result.num_tensors,
+        _seconds(result),
+    )
+    print_data(table("Calibration shard", columns, [cells], left=2))
+
+
+def _say_images(result: CalibrateResult | ShardResult) -> None:
+    note(f"{result.num_images} images, {result.num_distinct} distinct, {result.num_constant} of one colour")
+    for bad in result.bad_images:
+        note(f"left out: {bad}")
+
+
+def _seconds(result: CalibrateResult | ShardResult) -> str:
+    return "up to date" if result.skipped else f"{result.seconds:.1f}"

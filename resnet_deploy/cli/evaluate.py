@@ -86,7 +86,7 @@ def _show(result: Accuracy, per_class: bool) -> None:
     rows = [
         ("file", result.file),
         ("backend", f"{result.backend} on {result.device}"),
-        ("images", f"{result.num_images} ({result.data})"),
+        ("images", _images(result)),
         ("protocol", f"{result.protocol}: {result.views}"),
         ("top-1", _top1(result)),
         ("top-5", _top5(result)),
@@ -106,6 +106,12 @@ def _show(result: Accuracy, per_class: bool) -> None:
             for c in result.per_class
         ]
         print_data(table("By class", ("class", "images", "top-1 %"), cells))
+
+
+def _images(result: Accuracy) -> str:
+    """A sample's description says already how many there are."""
+    count = str(result.num_images)
+    return result.data if result.data.startswith(f"{count} of ") else f"{count} ({result.data})"
 
 
 def _top1(result: Accuracy | MemberAccuracy) -> str:

@@ -27,7 +27,13 @@ def command(
     net: NET = None,
     depth: DEPTH = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="fp32, fp16, or both: fp32,fp16 (fp16 always keeps fp32 beside it).")
+        str,
+        typer.Option(
+            "--precision", help="fp32, fp16, bf16, or several: fp32,fp16 (all keep the fp32 file beside them)."
+        ),
+    ] = "fp32",
+    io: Annotated[
+        str, typer.Option("--io", help="Type of input and output of the fp16 and bf16 files: fp32, fp16 or bf16.")
     ] = "fp32",
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="All checkpoints as one file, which averages their softmax.")
@@ -55,6 +61,7 @@ def command(
     is untrained, which is good for measuring latency and nothing else.
     """
     precisions = _precisions(precision)
+    edge = _io(io, precisions)
     if out is not None and len(precisions) > 1:
         raise ConfigError(
             f"--out {out} names one file, --precision {precision} makes {len(precisions)}",
@@ -67,11 +74,23 @@ def command(
     with ProgressBar() as progress:
         results = [
             export_onnx(
-                ExportOptions(**source, form=form, resize_px=resize, precision=p, out=out, seed=seed, force=force),
+                ExportOptions(
+                    **source,
+                    form=form,
+                    resize_px=resize,
+                    precision=p,
+                    io=Precision.FP32 if p is Precision.FP32 else edge,
+                    out=out,
+                    seed=seed,
+                    force=force,
+                ),
                 progress,
             )
             for p in precisions
         ]
+    for result in results:
+        if result.parity.note:
+            note(f"{result.file}: {result.parity.note}")
     if json:
         print_json(results)
         return
@@ -129,17 +148,30 @@ def _form(protocol: str, any_size: bool) -> ExportForm:
 
 
 def _precisions(text: str) -> list[Precision]:
-    known = [Precision.FP32, Precision.FP16]
+    known = [Precision.FP32, Precision.FP16, Precision.BF16]
     try:
         asked = {Precision(part.strip().lower()) for part in text.split(",")}
     except ValueError:
         asked = set()
     if not asked or asked - set(known):
         raise ConfigError(
-            f"--precision is {text!r}, expected fp32, fp16 or fp32,fp16",
-            remedy="int8 is made by `resnet-deploy calibrate` and `resnet-deploy quantize`",
+            f"--precision is {text!r}, expected fp32, fp16, bf16 or several of them with commas between",
+            remedy="int8 and fp8 are made by `resnet-deploy calibrate` and `resnet-deploy quantize`",
         )
     return [p for p in known if p in asked]
+
+
+def _io(text: str, precisions: list[Precision]) -> Precision:
+    known = {str(p): p for p in (Precision.FP32, Precision.FP16, Precision.BF16)}
+    if text.lower() not in known:
+        raise ConfigError(f"--io is {text!r}, expected {', '.join(known)}")
+    io = known[text.lower()]
+    if io is not Precision.FP32 and precisions == [Precision.FP32]:
+        raise ConfigError(
+            f"--io {io} is for fp16 and bf16 files, --precision is fp32: calibration and validation start from that file",
+            remedy=f"add --precision {io}",
+        )
+    return io
 
 
 def _cells(result: ExportResult) -> tuple:

@@ -1,4 +1,4 @@
-"""`resnet-deploy import`: weights trained elsewhere become a checkpoint."""
+"""`resnet-deploy import`: weights trained elsewhere become a checkpoint, ONNX files of elsewhere files of the chain."""
 
 from __future__ import annotations
 
@@ -16,10 +16,20 @@ _TRIPLE = tuple[float, float, float]
 _SHOWN_RULES = 8
 
 
+def _channel(text: str) -> float:
+    """One of the three numbers of --mean or --std."""
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"takes three numbers, R G B, with spaces between; got {text!r} as one") from None
+
+
 def command(
     file: Annotated[
         Path,
-        typer.Argument(help="State dict (.pth, .th, .pt, .safetensors, .npz) or .caffemodel. Its code is never run."),
+        typer.Argument(
+            help="State dict (.pth, .th, .pt, .safetensors, .npz), .caffemodel or FP32 .onnx. Its code is never run."
+        ),
     ],
     net: NET = None,
     depth: DEPTH = None,
@@ -31,10 +41,24 @@ def command(
         Path | None, typer.Option("--labels", help="Text file with one class name on each line, in label order.")
     ] = None,
     mean: Annotated[
-        _TRIPLE | None, typer.Option("--mean", metavar="R G B", help="Mean used in training, in units of pixel / 255.")
+        _TRIPLE | None,
+        typer.Option(
+            "--mean", metavar="R G B", parser=_channel, help="Mean used in training, in units of pixel / 255."
+        ),
     ] = None,
     std: Annotated[
-        _TRIPLE | None, typer.Option("--std", metavar="R G B", help="Standard deviation, in units of pixel / 255.")
+        _TRIPLE | None,
+        typer.Option("--std", metavar="R G B", parser=_channel, help="Standard deviation, in units of pixel / 255."),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", help="ONNX only: height and width of the network's input in pixels.", min=1)
+    ] = None,
+    resize: Annotated[
+        int | None,
+        typer.Option("--resize", help="ONNX only: shorter side before the centre crop; without it no resize.", min=1),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", help="ONNX only: the output that holds the logits, if it has several.")
     ] = None,
     mean_image: Annotated[
         Path | None,
@@ -71,9 +95,45 @@ def command(
 ) -> None:
     """Turn torchvision, timm, CIFAR or original Caffe weights into a checkpoint of a known net.
 
+    An .onnx file of any exporter becomes an FP32 file that calibrate, quantize, build, validate and bench take; it
+    does not say which pixels it wants, so --size, --mean and --std do. It must compute what it did, or nothing is
+    written (exit code 1).
+
     Without --net or --depth the net is recognised by the names and shapes of its tensors. With --check-input and
     --check-output the net must give the output that its own framework gave, or nothing is written (exit code 1).
     """
+    weights_only = {
+        "--net": net,
+        "--depth": depth,
+        "--entry": entry,
+        "--mean-image": mean_image,
+        "--check-input": check_input,
+        "--check-output": check_output,
+        "--check-tolerance": check_tolerance,
+        "--recompute-bn": recompute_bn,
+        "--report": report,
+    }
+    if file.suffix.lower() == ".onnx":
+        _refuse(weights_only, f"{file} is an ONNX file, which holds its network: ")
+        from resnet_deploy.cli.import_onnx import import_onnx_file
+
+        import_onnx_file(
+            file,
+            json=json,
+            size=size,
+            resize=resize,
+            mean=mean,
+            std=std,
+            labels=labels,
+            classes=classes,
+            output=output,
+            sha256=sha256,
+            license=license,
+            out=out,
+            force=force,
+        )
+        return
+    _refuse({"--size": size, "--resize": resize, "--output": output}, f"{file} is no ONNX file: ")
     from resnet_deploy.cli.options import chosen_net
     from resnet_deploy.core.errors import ExitCode
     from resnet_deploy.export.foreign import ImportOptions, import_weights, read_labels
@@ -113,6 +173,15 @@ def command(
         raise typer.Exit(ExitCode.CHECK_FAILED)
     if not json:
         note(f"next: resnet-deploy evaluate {result.file} --data FOLDER proves labels and preprocessing")
+
+
+def _refuse(options: dict[str, object], why: str) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        from resnet_deploy.core.errors import ConfigError
+
+        has = "has" if len(given) == 1 else "have"
+        raise ConfigError(f"{why}{', '.join(given)} {has} no effect", remedy="leave them away")
 
 
 def _show(result) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["COMMANDS", "app", "main"]
 
 import importlib
+import signal
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from typer.core import TyperGroup
 
 from resnet_deploy import __version__
 from resnet_deploy.cli.render import error_exit, print_data
+from resnet_deploy.core.errors import Terminated
 
 COMMANDS = {
     "demo": ("demo", "The whole path on bundled data, ending in a report."),
@@ -20,12 +22,16 @@ COMMANDS = {
     "nets": ("nets", "List the known networks, or show one."),
     "train": ("train", "Images to a checkpoint."),
     "recipes": ("recipes", "Training recipes, side by side."),
-    "import": ("import_weights", "Weights from elsewhere (torchvision, timm, Caffe, CIFAR) to a checkpoint."),
+    "import": ("import_weights", "Weights (torchvision, timm, Caffe, CIFAR) or ONNX files from elsewhere."),
     "evaluate": ("evaluate", "Top-1 and top-5 of any file on labelled images."),
     "analyze": ("analyze", "Layer responses, gradient norms, training curves."),
-    "export": ("export", "A checkpoint to ONNX, FP32 and FP16."),
+    "export": ("export", "A checkpoint to ONNX, FP32, FP16 and BF16."),
+    "ranges": ("ranges", "What FP16, BF16, FP8 or INT8 can not hold, before a conversion."),
+    "scan": ("scan", "Outliers in weights and activations, and what to do about them."),
     "calibrate": ("calibrate", "Images to INT8 scales."),
-    "quantize": ("quantize", "ONNX and scales to INT8 ONNX (explicit Q/DQ)."),
+    "quantize": ("quantize", "ONNX and scales to INT8 or FP8 ONNX (explicit Q/DQ)."),
+    "sensitivity": ("sensitivity", "Which layers and blocks suffer from INT8."),
+    "audit": ("audit", "What of a Q/DQ graph runs in INT8, what fuses, what is in the way."),
     "build": ("build", "ONNX to TensorRT or TensorRT-RTX engines."),
     "inspect": ("inspect", "What a file is and what it was made from."),
     "validate": ("validate", "Verdict: two files compared on a data set."),
@@ -55,7 +61,7 @@ app = typer.Typer(
     add_completion=True,
     help="Residual networks from PyTorch to a TensorRT engine that is proven to classify like the network you trained.",
     epilog="Exit codes: 0 done, 1 a check or verdict failed, 2 wrong usage or input, 3 missing dependency or "
-    "hardware, 4 another error, 130 interrupted.",
+    "hardware, 4 another error, 130 interrupted, 143 terminated.",
 )
 
 
@@ -84,7 +90,12 @@ for _name, (_module, _line) in COMMANDS.items():
 
 def main() -> None:
     """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, _terminate)
     app()
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 if __name__ == "__main__":

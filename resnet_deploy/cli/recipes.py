@@ -18,33 +18,31 @@ def command(
     ] = None,
     json: JSON = False,
 ) -> None:
-    """Recipes side by side; rows that none of them uses are left out.
+    """Recipes side by side, field by field; "-" stands for what a recipe leaves off.
 
     Any field is changed for one run with `resnet-deploy train --set FIELD=VALUE`.
     """
+    from dataclasses import fields
+
     from resnet_deploy.core.config import to_plain
+    from resnet_deploy.train.recipe import Recipe
     from resnet_deploy.train.recipe_book import known_recipes, load_recipe
 
     recipes = [to_plain(load_recipe(name)) for name in names or known_recipes()]
     if json:
         print_json(recipes)
         return
+    usual = {field.name: field.default for field in fields(Recipe)}
     rows = [
-        (field, *(_cell(recipe[field]) for recipe in recipes))
-        for field in recipes[0]
-        if field != "name" and any(_is_used(recipe[field]) for recipe in recipes)
+        (field, *(_cell(recipe[field], usual[field]) for recipe in recipes)) for field in recipes[0] if field != "name"
     ]
     print_data(table("Recipes", ("field", *(recipe["name"] for recipe in recipes)), rows))
 
 
-def _is_used(value: Any) -> bool:
-    return value not in (None, [], (), 0)
-
-
-def _cell(value: Any) -> str:
+def _cell(value: Any, usual: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None or value in ([], (), 0):
+    if value in (None, [], ()) or value == usual == 0:
         return "-"
     if isinstance(value, (list, tuple)):
         return ", ".join(f"{item:g}" for item in value)

@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from resnet_deploy.core.errors import ExitCode, ResnetDeployError
+from resnet_deploy.core.errors import ExitCode, ResnetDeployError, Terminated
 from resnet_deploy.core.progress import Progress
 
 if TYPE_CHECKING:  # rich takes 60 ms to import; --help does without it
     from rich.console import Console
     from rich.table import Table
 
-_LINE_EVERY_S = 60.0  # in a log file
+_FIRST_LINE_S, _LINE_EVERY_S = 5.0, 60.0  # in a log file: soon a sign of life and of speed, then few lines
 
 
 def _console(stream: Any) -> Console:
@@ -62,7 +62,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
 
 
 class ProgressBar:
-    """Draws `core.progress` on stderr where that is a terminal; elsewhere prints a line per piece of work and a minute.
+    """Draws `core.progress` on stderr where that is a terminal; elsewhere prints lines.
+
+    These are one for each piece of work, one after its first seconds, and one a minute from then on.
 
     Args:
         quiet: Show nothing, as all but the first of several processes do.
@@ -75,7 +77,7 @@ class ProgressBar:
         self._task = None
         self._total: int | None = None
         self._done = 0
-        self._began = self._told = 0.0
+        self._began = self._due = 0.0
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal and not self._console.quiet:
@@ -101,7 +103,7 @@ class ProgressBar:
         if self._live is None:
             self._console.print(_escape(description))
             self._total, self._done, self._began = total, 0, time.monotonic()
-            self._told = self._began
+            self._due = self._began + _FIRST_LINE_S
             return
         if self._task is not None:
             self._live.remove_task(self._task)
@@ -116,8 +118,8 @@ class ProgressBar:
             return
         self._done += steps
         now = time.monotonic()
-        if now - self._told >= _LINE_EVERY_S:
-            self._told = now
+        if now >= self._due:
+            self._due = now + _LINE_EVERY_S
             of = f"/{self._total}" if self._total else ""
             self._console.print(_escape(f"  {self._done}{of} after {now - self._began:,.0f} s  {note}"))
 
@@ -134,9 +136,12 @@ def error_exit(work: Callable[[], Any]) -> int:
         if not error.is_told:
             _say_error(error.message, error.remedy)
         return error.exit_code
-    except KeyboardInterrupt:
-        _say_error("interrupted; finished files are kept, unfinished ones were removed", "run the same command again")
-        return ExitCode.INTERRUPTED
+    except KeyboardInterrupt as error:
+        code = ExitCode.TERMINATED if isinstance(error, Terminated) else ExitCode.INTERRUPTED
+        _say_error(
+            f"{code.name.lower()}; finished files are kept, unfinished ones were removed", "run the same command again"
+        )
+        return code
     except OSError as error:
         return _operating_system_error(error)
     except MemoryError:

@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
+from resnet_deploy.cli import train_quantized as quantized
 from resnet_deploy.cli.options import DEPTH, FORCE, JSON, NET, OUT, SKIP_BAD, THREADS
 from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
-from resnet_deploy.core.errors import ExitCode, ResnetDeployError
+from resnet_deploy.core.errors import ConfigError, ExitCode, ResnetDeployError
 
 
 class Amp(str, Enum):
@@ -69,6 +70,12 @@ def command(
     save_every: Annotated[
         int, typer.Option("--save-every", help="Steps between two states to resume from.", min=1)
     ] = 500,
+    qat: quantized.QAT = None,
+    fp32: quantized.FROM = None,
+    learn_scales: quantized.LEARN_SCALES = False,
+    distill: quantized.DISTILL = False,
+    images: quantized.IMAGES = 0,
+    compare_fp32: quantized.COMPARE_FP32 = False,
     tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard's files.")] = None,
     out: OUT = None,
     force: FORCE = False,
@@ -77,6 +84,7 @@ def command(
     """Train a net; by default ResNet-20 on the bundled digits, about a minute on two cores.
 
     A run that was interrupted or killed goes on where it stopped, bit for bit, when the same command is given again.
+    With --qat, an INT8 file goes on learning with its rounding in place, and stays an INT8 file.
     Several processes: torchrun --nproc-per-node N -m resnet_deploy train ...
     """
     distributed = "WORLD_SIZE" in os.environ and "RANK" in os.environ
@@ -88,19 +96,35 @@ def command(
         from resnet_deploy.train.recipe_book import load_recipe, override_recipe, usual_recipe
         from resnet_deploy.train.step import StepSettings
 
-        spec = chosen_net(net, depth, default="resnet20")
-        chosen = load_recipe(recipe or usual_recipe(data, spec.family))
+        start = quantized.quantized_start(
+            qat,
+            fp32,
+            learn_scales=learn_scales,
+            distill=distill,
+            images=images,
+            compare_fp32=compare_fp32,
+            distributed=distributed,
+        )
+        if start is None:
+            spec = chosen_net(net, depth, default="resnet20")
+            name, target = spec.name, out or Path("out") / f"{spec.name}.safetensors"
+            usual = usual_recipe(data, spec.family)
+        else:
+            _refuse_beside_qat({"--net": net, "--depth": depth, "--weights": weights, "--classes": classes})
+            name, target, usual = "", out or quantized.quantized_out(start.int8), "qat"
+        chosen = load_recipe(recipe or usual)
         short = {"epochs": epochs, "steps": steps, "learning_rate": lr, "batch_size": batch}
         chosen = override_recipe(chosen, [*(change or []), *(f"{k}={v}" for k, v in short.items() if v is not None)])
         options = TrainOptions(
-            out=out or Path("out") / f"{spec.name}.safetensors",
+            out=target,
             recipe=chosen,
-            net=spec.name,
+            net=name,
             data=data,
             split=split,
             val_split=val_split,
             num_classes=classes,
             weights=weights,
+            quantized=start,
             how=StepSettings(amp=amp.value, compile=compile_net, accumulate=accumulate, sync_bn=sync_bn),
             seed=seed,
             num_threads=threads,
@@ -118,12 +142,20 @@ def command(
     keep_freed_memory()
     try:
         with ProgressBar(quiet=not is_first) as progress:
-            result = train(options, progress=progress)
+            if start is not None and is_first:
+                from resnet_deploy.pipeline.quantized_training import train_quantized
+
+                result = train_quantized(options, progress, compare_fp32=compare_fp32)
+            else:
+                result = train(options, progress=progress)
     except KeyboardInterrupt:
         if is_first:
             raise
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     if not is_first:
+        return
+    if start is not None:
+        quantized.show(result, json=json)
         return
     if json:
         print_json(result)
@@ -132,6 +164,14 @@ def command(
     for image in result.bad_images:
         note(f"left out: {image}")
     note(f"next: resnet-deploy export {result.file}")
+
+
+def _refuse_beside_qat(given: dict[str, object]) -> None:
+    """Raises ConfigError for options that choose a network, which the INT8 file already is."""
+    if wrong := [name for name, value in given.items() if value is not None]:
+        raise ConfigError(
+            f"{', '.join(wrong)} beside --qat, where the INT8 file says what is trained", remedy="leave it away"
+        )
 
 
 @contextmanager

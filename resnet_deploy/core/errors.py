@@ -18,6 +18,7 @@ __all__ = [
     "GraphError",
     "MissingDependencyError",
     "ResnetDeployError",
+    "Terminated",
     "TrainError",
     "WorkerError",
 ]
@@ -34,6 +35,7 @@ class ExitCode(IntEnum):
     MISSING = 3  # a package, a driver or a GPU is not there
     FAILED = 4  # any other error of ours, a full disk included
     INTERRUPTED = 130  # Ctrl-C (128 + SIGINT), as shells expect
+    TERMINATED = 143  # SIGTERM (128 + 15), as of `kill`, `timeout`, a container that is stopped, a batch system
 
 
 class ResnetDeployError(Exception):
@@ -56,6 +58,10 @@ class ResnetDeployError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\nRemedy: {self.remedy}" if self.remedy else self.message
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, raised where it arrives, so that it cleans up as Ctrl-C does."""
 
 
 class ConfigError(ResnetDeployError):

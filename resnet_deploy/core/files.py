@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["atomic_write", "sha256_of_bytes", "sha256_of_file"]
+__all__ = ["atomic_write", "check_writable", "sha256_of_bytes", "sha256_of_file"]
 
 import hashlib
 import os
@@ -25,15 +25,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
     `path` is never half of a file. Missing parent folders are made.
 
     Raises:
-        ArtifactError: `path` is a folder.
+        ArtifactError: `path` is a folder, or its folder is a file.
         OSError: The disk is full, or the folder can not be written; `path` is as it was.
     """
     path = Path(path)
-    if path.is_dir():
-        raise ArtifactError(f"{path} is a folder, a file name was expected", remedy="name a file inside it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL_SUFFIX}")
-    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    partial = _begin(path)
     try:
         yield partial
         with open(partial, "rb+") as file:
@@ -44,6 +40,34 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename in (None, str(partial), partial):
             error.filename = str(path)  # a write on a full disk does not say which file it was
         raise
+
+
+def check_writable(path: Path) -> None:
+    """See that `atomic_write(path)` can begin, before work that would be lost if it could not; makes the folder.
+
+    Raises:
+        ArtifactError, OSError: As `atomic_write`.
+    """
+    _begin(Path(path)).unlink()
+
+
+def _begin(path: Path) -> Path:
+    """An empty temporary file in the folder of `path`, which is made if it is not there."""
+    if path.is_dir():
+        raise ArtifactError(f"{path} is a folder, a file name was expected", remedy="name a file inside it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL_SUFFIX}")
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ArtifactError(
+            f"{path} can not be written: a part of its path is a file, a folder was expected",
+            remedy="name a file in a folder",
+        ) from error
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    return partial
 
 
 def sha256_of_bytes(data: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PREPROCESS_VERSION", "Precision", "Preprocess", "TensorSpec", "ten_crop_side"]
+__all__ = ["MAIN_PRECISIONS", "PREPROCESS_VERSION", "Precision", "Preprocess", "TensorSpec", "ten_crop_side"]
 
 from dataclasses import dataclass
 from enum import Enum
@@ -16,16 +16,23 @@ PREPROCESS_VERSION = 1
 class Precision(str, Enum):
     """Numeric format of the convolutions and the classifier of an ONNX file.
 
-    It is a property of the graph (casts, Q/DQ), never a builder flag. With `INT8` the operations that
-    stay in floating point run in FP16 unless asked otherwise.
+    It is a property of the graph (casts, Q/DQ), never a builder flag. With `INT8` and `FP8` (E4M3) the operations
+    that stay in floating point run in FP16 unless asked otherwise.
     """
 
     FP32 = "fp32"
     FP16 = "fp16"
+    BF16 = "bf16"
     INT8 = "int8"
+    FP8 = "fp8"
 
     def __str__(self) -> str:
         return self.value
+
+
+MAIN_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
+"""What a whole chain makes unless asked otherwise: every GPU that TensorRT-RTX builds for has them (BF16 begins with
+SM 8.0, FP8 with SM 8.9)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

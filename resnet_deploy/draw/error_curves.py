@@ -44,8 +44,8 @@ class ErrorCurve:
 def draw_error_curves(panels: Mapping[str, Sequence[ErrorCurve]]) -> Figure:
     """One panel for each title, side by side on the same axes.
 
-    The scale ends at 20 %, as in the paper, where the runs end below it; their first epochs then leave the
-    picture rather than flatten the rest.
+    The scale ends at 20 %, as in the paper, where the runs end below it and were there for at least half of the
+    time; their first epochs then leave the picture rather than flatten the rest.
     """
     from matplotlib.ticker import MultipleLocator
 
@@ -71,9 +71,16 @@ def draw_error_curves(panels: Mapping[str, Sequence[ErrorCurve]]) -> Figure:
 
 
 def error_ceiling(curves: Sequence[ErrorCurve]) -> float:
-    """Upper end of the error axis: the paper's 20 % where every curve ends below it, else with room above the worst."""
-    ends = [_last_known(errors) for curve in curves for errors in (curve.train_error, curve.test_error)]
-    worst = max((end for end in ends if end is not None), default=100.0)
+    """Upper end of the error axis, with at least half of all points below it.
+
+    The paper's 20 % where every curve ends below it and half of the points lie there, else with room above the worst
+    end and above the median.
+    """
+    columns = [errors for curve in curves for errors in (curve.train_error, curve.test_error)]
+    ends = [_last_known(errors) for errors in columns]
+    points = sorted(error for errors in columns for error in errors if error is not None)
+    median = points[(len(points) - 1) // 2] if points else 100.0
+    worst = max([median, *(end for end in ends if end is not None)])
     if worst < _PAPER_CEILING:
         return _PAPER_CEILING
     return min(100.0, 20.0 * math.ceil(1.25 * worst / 20.0))

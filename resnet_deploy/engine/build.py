@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["BatchProfile", "BuildOptions", "BuildResult", "build_engine"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +21,7 @@ from resnet_deploy.engine.builder import BuiltEngine, run_builder
 from resnet_deploy.engine.header import EngineHeader, read_engine_header
 from resnet_deploy.engine.onnx_file import onnx_precision, tensor_specs
 from resnet_deploy.engine.products import Product, find_product, import_product
-from resnet_deploy.engine.targets import check_targets, choose_product
+from resnet_deploy.engine.targets import check_targets, choose_product, usual_targets
 from resnet_deploy.graph.files import read_onnx
 
 _STAGE = "build"
@@ -52,7 +52,7 @@ class BuildOptions:
         product: "tensorrt-rtx" or "tensorrt"; None takes the one that fits this machine.
         targets: GPUs to build for, e.g. ("sm86", "sm89"), or ("current",) for the one in this machine; empty
             takes the product's own choice: TensorRT-RTX builds for sm80 and newer (not sm75, which needs FP16
-            and a build of its own), TensorRT for the GPU here.
+            and a build of its own; sm89 and newer for FP8), TensorRT for the GPU here.
         batch: Sizes of the first axis; a graph with a fixed batch keeps that.
         tf32: Let FP32 convolutions use TF32 tensor cores; off, because then FP32 is not FP32.
         timing_cache: File of measured kernel times to read and extend. TensorRT only.
@@ -142,6 +142,8 @@ def build_engine(options: BuildOptions, progress: Progress = NO_PROGRESS) -> Bui
     options.check_product(product)
     trt = import_product(product)
     check_targets(product, trt, options.targets)
+    precision = (parent.precision if parent else None) or onnx_precision(model)
+    options = replace(options, targets=options.targets or usual_targets(product, trt, precision))
     made_from = {"onnx": source}
     recorded = _recorded_options(options, batch, product, trt)
     if not options.force and is_up_to_date(options.file, stage=_STAGE, inputs=made_from, options=recorded):
@@ -166,7 +168,7 @@ def build_engine(options: BuildOptions, progress: Progress = NO_PROGRESS) -> Bui
         options=recorded,
         packages=("onnx", product.name),
         parent=parent,
-        precision=(parent.precision if parent else None) or onnx_precision(model),
+        precision=precision,
         details=_details(header, built, tensor, batch, tensor_specs(model.graph.output)),
     )
     return _result(options.file, manifest, skipped=False)

@@ -24,7 +24,12 @@ from resnet_deploy.engine.targets import CURRENT
 
 _REMEDIES = (
     ("for Turing", "Turing (sm75) computes no FP32 GEMM in this product: build the FP16 file for it, or leave it out"),
-    ("cannot compile for target", "leave that target out, or take a precision it has"),
+    (
+        "datatypes: fp8",
+        "FP8 needs sm89 or newer: name such targets, e.g. --target sm89,sm120; for older GPUs quantize to INT8",
+    ),
+    ("datatypes: b16", "BF16 needs sm80 or newer: leave sm75 out, or build the FP16 file for it"),
+    ("annot compile for target", "leave that target out, or take a precision it has"),
     (
         "zero point is not supported",
         "only symmetric quantization is taken: make the file with `resnet-deploy quantize`",

@@ -27,6 +27,7 @@ class RunnerInfo:
         device: "cpu", or the GPU's name.
         file: The file that was opened.
         max_batch: Largest N that one call takes; None where there is no limit.
+        note: What ran in place of the file's own arithmetic; empty where that itself ran.
     """
 
     backend: str
@@ -36,6 +37,7 @@ class RunnerInfo:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     max_batch: int | None = None
+    note: str = ""
 
 
 class Runner(Protocol):
@@ -64,6 +66,8 @@ class Runner(Protocol):
 def logits_of(runner: Runner, images: np.ndarray) -> np.ndarray:
     """Run a classifier: images [N, C, H, W] float32 -> logits [N, K] float32; splits over `max_batch`.
 
+    Images are cast to the type of the network's input; logits that come out as FP16 are widened.
+
     Raises:
         EngineRunError: The network has not exactly one input and one output of rank 2.
     """
@@ -72,6 +76,7 @@ def logits_of(runner: Runner, images: np.ndarray) -> np.ndarray:
         raise EngineRunError(
             f"{info.file} has {len(info.inputs)} inputs and {len(info.outputs)} outputs, a classifier has one of each"
         )
+    images = images.astype(info.inputs[0].dtype, copy=False)
     step = info.max_batch or len(images)
     parts = [
         runner.run({info.inputs[0].name: images[start : start + step]})[info.outputs[0].name]

@@ -26,18 +26,22 @@ def tensor_specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...
     )
 
 
+_FLOATS = {onnx.TensorProto.FLOAT16: Precision.FP16, onnx.TensorProto.BFLOAT16: Precision.BF16}
+_FP8 = {onnx.TensorProto.FLOAT8E4M3FN, onnx.TensorProto.FLOAT8E5M2}
+
+
 def onnx_precision(model: onnx.ModelProto) -> Precision:
-    """int8 where the graph quantizes activations or weights, else the type of its convolutions' weights.
+    """int8 or fp8 where the graph quantizes activations or weights, else the type of its convolutions' weights.
 
     A graph whose weights are cast on their way (float32 stored, float16 used) counts as what it casts to.
     """
     graph = model.graph
-    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.node):
-        return Precision.INT8
     types = {initializer.name: initializer.data_type for initializer in graph.initializer}
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.node):
+        return Precision.FP8 if _FP8 & set(types.values()) else Precision.INT8
     for node in graph.node:
         if node.op_type == "Cast" and node.input[0] in types:
             types[node.output[0]] = next(a.i for a in node.attribute if a.name == "to")
     weights = [types.get(node.input[1]) for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    half = onnx.TensorProto.FLOAT16
-    return Precision.FP16 if weights and weights.count(half) * 2 > len(weights) else Precision.FP32
+    half = next((kind for kind in _FLOATS if weights.count(kind) * 2 > len(weights)), None)
+    return Precision.FP32 if half is None else _FLOATS[half]

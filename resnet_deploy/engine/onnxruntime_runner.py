@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from resnet_deploy.core.errors import EngineRunError, GraphError
@@ -19,8 +20,9 @@ from resnet_deploy.core.specs import TensorSpec
 from resnet_deploy.engine.base import BaseRunner
 from resnet_deploy.engine.contract import RunnerInfo
 from resnet_deploy.engine.cuda_driver import query_cuda_driver
+from resnet_deploy.graph.bfloat16 import BF16_NOTE, computes_in_bf16
 from resnet_deploy.graph.files import read_onnx
-from resnet_deploy.graph.session import WRONG_PASSES, with_exact_quantize
+from resnet_deploy.graph.session import runnable, wrong_passes
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -38,7 +40,8 @@ class OnnxRuntimeRunner(BaseRunner):
     """ONNX Runtime with all graph optimisations that keep the result; CUDA provider (TF32 off) where there is a GPU, else the CPU."""
 
     def __init__(self, file: Path, *, num_threads: int = 0) -> None:
-        self._session = _open_session(file, num_threads)
+        model = read_onnx(file)
+        self._session = _open_session(file, model, num_threads)
         self._on_gpu = self._session.get_providers()[0] == "CUDAExecutionProvider"
         self.info = RunnerInfo(
             backend="onnxruntime",
@@ -47,6 +50,7 @@ class OnnxRuntimeRunner(BaseRunner):
             file=str(file),
             inputs=tuple(_tensor_spec(file, value) for value in self._session.get_inputs()),
             outputs=tuple(_tensor_spec(file, value) for value in self._session.get_outputs()),
+            note=BF16_NOTE if computes_in_bf16(model) else "",
         )
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -78,7 +82,7 @@ class OnnxRuntimeRunner(BaseRunner):
         del self._session
 
 
-def _open_session(file: Path, num_threads: int) -> ort.InferenceSession:
+def _open_session(file: Path, model: onnx.ModelProto, num_threads: int) -> ort.InferenceSession:
     ort.set_default_logger_severity(_FATAL_ONLY)
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
@@ -88,10 +92,10 @@ def _open_session(file: Path, num_threads: int) -> ort.InferenceSession:
         # where the CUDA provider does not load, ONNX Runtime prints so on stdout and takes the CPU; `info.device` tells
         with contextlib.redirect_stdout(io.StringIO()):
             return ort.InferenceSession(
-                with_exact_quantize(read_onnx(file)).SerializeToString(),
+                runnable(model).SerializeToString(),
                 options,
                 providers=_providers(),
-                disabled_optimizers=WRONG_PASSES,
+                disabled_optimizers=wrong_passes(model),
             )
     except GraphError:
         raise

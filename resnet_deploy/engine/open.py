@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BACKENDS", "open_runner", "parse_runner"]
+__all__ = ["BACKENDS", "backends_of", "open_runner", "parse_runner"]
 
 from pathlib import Path
 
@@ -41,6 +41,21 @@ def parse_runner(text: str) -> tuple[str | None, Path]:
     )
 
 
+def backends_of(file: Path) -> list[str]:
+    """The backends that run such a file, the default first; its ending decides, it need not be there.
+
+    Raises:
+        ConfigError: None does.
+    """
+    fitting = [name for name, suffixes in BACKENDS.items() if file.suffix in suffixes]
+    if not fitting:
+        raise ConfigError(
+            f"{file}: a file ending in {file.suffix!r} can not be run",
+            remedy="give a checkpoint (.safetensors), an ONNX file (.onnx) or an engine (.engine)",
+        )
+    return fitting
+
+
 def open_runner(file: Path, *, backend: str | None = None, num_threads: int = 0, trust: bool = False) -> Runner:
     """Load a checkpoint, an ONNX file or an engine, ready to run.
 
@@ -77,12 +92,7 @@ def open_runner(file: Path, *, backend: str | None = None, num_threads: int = 0,
 def _choose_backend(file: Path, backend: str | None) -> str:
     if backend is not None and backend not in BACKENDS:
         raise ConfigError(f"unknown backend {backend!r}", remedy=f"one of {', '.join(BACKENDS)}")
-    fitting = [name for name, suffixes in BACKENDS.items() if file.suffix in suffixes]
-    if not fitting:
-        raise ConfigError(
-            f"{file}: a file ending in {file.suffix!r} can not be run",
-            remedy="give a checkpoint (.safetensors), an ONNX file (.onnx) or an engine (.engine)",
-        )
+    fitting = backends_of(file)
     if backend is not None and backend not in fitting:
         raise ConfigError(
             f"{file}: {backend} does not run {file.suffix} files", remedy=f"what runs it: {', '.join(fitting)}"

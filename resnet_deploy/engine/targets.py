@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["CURRENT", "ahead_of_time_targets", "check_targets", "choose_product"]
+__all__ = ["CURRENT", "ahead_of_time_targets", "check_targets", "choose_product", "usual_targets"]
 
 from types import ModuleType
 
 from resnet_deploy.core.errors import ConfigError, MissingDependencyError
+from resnet_deploy.core.specs import Precision
 from resnet_deploy.engine.cuda_driver import query_cuda_driver
 from resnet_deploy.engine.header import RTX_TARGET_BITS
 from resnet_deploy.engine.products import PRODUCTS, Product, find_product
@@ -14,6 +15,7 @@ from resnet_deploy.engine.products import PRODUCTS, Product, find_product
 CURRENT = "current"
 """The target that means the GPU in this machine."""
 
+_FIRST_FP8_SM = 89
 _ONLY_TENSORRT = {
     "sm87": "Jetson Orin",
     "sm90": "H100, H200",
@@ -27,6 +29,17 @@ def ahead_of_time_targets(trt: ModuleType) -> tuple[str, ...]:
     """Targets of the TensorRT-RTX that is installed, e.g. ("sm75", ... "sm121")."""
     members = trt.ComputeCapability.__members__
     return tuple(name.lower() for name in members if name.startswith("SM"))
+
+
+def usual_targets(product: Product, trt: ModuleType, precision: Precision) -> tuple[str, ...]:
+    """GPUs to build for where none is named; empty leaves the choice to the product.
+
+    TensorRT-RTX's own choice begins with sm80. For an FP8 network it would write such an engine without a word,
+    though it refuses sm80 and sm86 where they are asked for by name; so those are left out here.
+    """
+    if precision is not Precision.FP8 or not product.ahead_of_time:
+        return ()
+    return tuple(target for target in ahead_of_time_targets(trt) if int(target.removeprefix("sm")) >= _FIRST_FP8_SM)
 
 
 def choose_product(name: str | None) -> Product:

@@ -85,7 +85,14 @@ class TensorRTRunner(BaseRunner):
         return self._engine.create_execution_context(config)
 
     def _tensor_spec(self, name: str) -> TensorSpec:
-        dtype = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
+        kind = self._engine.get_tensor_dtype(name)
+        try:
+            dtype = np.dtype(self._trt.nptype(kind))
+        except TypeError as error:  # BF16 and FP8: numpy has no such type
+            raise EngineRunError(
+                f"{self._file}: {name} is {kind}, which numpy can not hold",
+                remedy="to run it from Python, export with --io fp32 or fp16 and build again",
+            ) from error
         return TensorSpec(name=name, dtype=dtype.name, shape=tuple(self._engine.get_tensor_shape(name)))
 
     def _max_batch(self, name: str) -> int:

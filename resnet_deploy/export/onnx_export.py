@@ -18,9 +18,11 @@ from resnet_deploy.export.forms import ExportForm, load_net, make_exportable
 from resnet_deploy.export.parity import Parity, parity_with_fp32, parity_with_torch
 from resnet_deploy.export.tracing import OPSET, onnx_from_torch
 from resnet_deploy.graph.files import read_onnx, write_onnx
-from resnet_deploy.graph.float16 import fp16_from_fp32
+from resnet_deploy.graph.float16 import BF16_OPSET, bf16_from_fp32, fp16_from_fp32
+from resnet_deploy.graph.float_io import IO_TYPES, with_float_io
 from resnet_deploy.nets.catalogue import find_net
 
+_HALVES = {Precision.FP16: fp16_from_fp32, Precision.BF16: bf16_from_fp32}
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "numpy")
 
 
@@ -35,7 +37,9 @@ class ExportOptions:
         form: The classifier as it is, averaged over ten crops of a larger square input, or fully convolutional
             with an input of any size; see `forms`.
         resize_px: Side of ten-crop's input; None takes 256/224 of the crop.
-        precision: FP32 or FP16. FP16 is made from the FP32 file, which is written first where it is not there.
+        precision: FP32, FP16 or BF16. The latter two are made from the FP32 file, which is written first where it
+            is not there.
+        io: Type of input and output, for FP16 and BF16; an FP32 file, from which later stages start, keeps FP32.
         out: File to write; None takes `<checkpoint's stem>.<precision>.onnx` beside the (first) checkpoint, or
             `out/<net>.<precision>.onnx`; ".ensemble" and the form stand before the precision.
         seed: Of an untrained network's weights.
@@ -48,6 +52,7 @@ class ExportOptions:
     form: ExportForm = ExportForm.CLASSIFIER
     resize_px: int | None = None
     precision: Precision = Precision.FP32
+    io: Precision = Precision.FP32
     out: Path | None = None
     seed: int = 0
     force: bool = False
@@ -57,10 +62,17 @@ class ExportOptions:
         if (self.checkpoint is not None) + (self.net is not None) + bool(self.ensemble) != 1:
             got = " and ".join(given) if given else "neither"
             raise ConfigError(f"export takes a checkpoint, the name of a network or an ensemble, got {got}")
-        if self.precision not in (Precision.FP32, Precision.FP16):
+        if self.precision not in (Precision.FP32, *_HALVES):
             raise ConfigError(
-                f"export writes fp32 or fp16, not {self.precision}",
-                remedy="INT8 needs scales: `resnet-deploy calibrate`, then `resnet-deploy quantize`",
+                f"export writes fp32, fp16 or bf16, not {self.precision}",
+                remedy="INT8 and FP8 need scales: `resnet-deploy calibrate`, then `resnet-deploy quantize`",
+            )
+        if self.io not in IO_TYPES:
+            raise ConfigError(f"io is {self.io}, expected {', '.join(map(str, IO_TYPES))}")
+        if self.precision is Precision.FP32 and self.io is not Precision.FP32:
+            raise ConfigError(
+                f"io is {self.io}, but an FP32 file keeps FP32 inputs and outputs: calibration and validation start from it",
+                remedy=f"export with precision fp16 or bf16 and io {self.io}",
             )
         if self.resize_px is not None and self.form is not ExportForm.TEN_CROP:
             raise ConfigError(f"--resize is for ten-crop, the form is {self.form}")
@@ -92,7 +104,9 @@ class ExportOptions:
     def recorded(self) -> dict[str, Any]:
         """The options that change the file."""
         form = {} if self._is_plain else {"form": self.form, "resize_px": self.resize_px}
-        return {"precision": self.precision, "opset": OPSET, **form}
+        io = {} if self.io is Precision.FP32 else {"io": self.io}
+        opset = BF16_OPSET if self.precision is Precision.BF16 else OPSET
+        return {"precision": self.precision, "opset": opset, **io, **form}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,13 +115,15 @@ class ExportResult:
 
     Attributes:
         weights: "trained", or "random, seed 0" and the like.
-        parity: Outcome of the numeric check: FP32 against torch, FP16 against FP32.
+        io: Type of input and output.
+        parity: Outcome of the numeric check: FP32 against torch, FP16 and BF16 against FP32.
         seconds: Of this call; about 0 where the file was up to date.
     """
 
     file: Path
     net: str
     precision: Precision
+    io: Precision
     weights: str
     parity: Parity
     num_nodes: int
@@ -117,7 +133,9 @@ class ExportResult:
 
 
 def export_onnx(options: ExportOptions, progress: Progress = NO_PROGRESS) -> ExportResult:
-    """Write a network as an ONNX file with input `images` and output `logits`, both float32, any batch size.
+    """Write a network as an ONNX file with input `images` and output `logits`, any batch size.
+
+    Both are float32 unless `io` says otherwise.
 
     Where softmax is averaged (ensembles, ten-crop, fully convolutional), `logits` is the mean's logarithm: its
     softmax and its order are those of the mean, so whatever reads logits need not know.
@@ -126,10 +144,10 @@ def export_onnx(options: ExportOptions, progress: Progress = NO_PROGRESS) -> Exp
         ArtifactError: The checkpoint can not be used.
         ConfigError: Unknown network, or members that want different pixels or know different classes.
         ExportError: The ONNX file does not compute what torch computes.
-        GraphError: A weight does not fit FP16.
+        GraphError: A weight does not fit FP16 or BF16.
     """
     start = time.perf_counter()
-    write = _export_fp32 if options.precision is Precision.FP32 else _export_fp16
+    write = _export_fp32 if options.precision is Precision.FP32 else _export_half
     skipped = write(options, progress)
     file = options.file()
     manifest = read_manifest(file, kind="onnx", verify=False)
@@ -137,6 +155,7 @@ def export_onnx(options: ExportOptions, progress: Progress = NO_PROGRESS) -> Exp
         file=file,
         net=manifest.net.name,
         precision=options.precision,
+        io=options.io,
         weights=manifest.details["weights"],
         parity=Parity(**manifest.details["parity"]),
         num_nodes=manifest.details["num_nodes"],
@@ -151,9 +170,9 @@ def _export_fp32(options: ExportOptions, progress: Progress) -> bool:
     inputs, made_with = options.inputs(), options.recorded()
     if not options.force and is_up_to_date(file, stage="export", inputs=inputs, options=made_with):
         return True
-    progress.start(f"export {file.name}: tracing", None)
     files = options.ensemble or (options.checkpoint,)
     members = [load_net(checkpoint, name=options.net, seed=options.seed) for checkpoint in files]
+    progress.start(f"export {file.name}: tracing", None)
     made = make_exportable(members, options.form, resize_px=options.resize_px)
     progress.start(f"export {file.name}: comparing with torch", None)
     parities = [parity_with_torch(made.model, made.reference, probe, name=str(file)) for probe in made.probes]
@@ -183,10 +202,10 @@ def _export_fp32(options: ExportOptions, progress: Progress) -> bool:
     return False
 
 
-def _export_fp16(options: ExportOptions, progress: Progress) -> bool:
+def _export_half(options: ExportOptions, progress: Progress) -> bool:
     file = options.file()
-    fp32_file = _fp32_beside(file)
-    export_onnx(replace(options, precision=Precision.FP32, out=fp32_file, force=False), progress)
+    fp32_file = _fp32_beside(file, options.precision)
+    export_onnx(replace(options, precision=Precision.FP32, io=Precision.FP32, out=fp32_file, force=False), progress)
     inputs = {"onnx": fp32_file}
     made_with = options.recorded()
     if not options.force and is_up_to_date(file, stage="export", inputs=inputs, options=made_with):
@@ -194,9 +213,9 @@ def _export_fp16(options: ExportOptions, progress: Progress) -> bool:
     progress.start(f"export {file.name}: converting", None)
     parent = read_manifest(fp32_file, kind="onnx")
     fp32 = read_onnx(fp32_file)
-    fp16 = fp16_from_fp32(fp32)
-    parity = parity_with_fp32(fp16, fp32, parent.preprocess, name=str(file))
-    write_onnx(fp16, file)
+    half = with_float_io(_HALVES[options.precision](fp32), options.io)
+    parity = parity_with_fp32(half, fp32, parent.preprocess, name=str(file), precision=options.precision, io=options.io)
+    write_onnx(half, file)
     write_manifest(
         file,
         kind="onnx",
@@ -206,17 +225,17 @@ def _export_fp16(options: ExportOptions, progress: Progress) -> bool:
         packages=_PACKAGES,
         parent=parent,
         precision=options.precision,
-        details={**parent.details, "parity": parity, "num_nodes": len(fp16.graph.node)},
+        details={**parent.details, "parity": parity, "num_nodes": len(half.graph.node)},
     )
     return False
 
 
-def _fp32_beside(file: Path) -> Path:
-    stem = file.name.removesuffix(".onnx").removesuffix(f".{Precision.FP16}")
+def _fp32_beside(file: Path, precision: Precision) -> Path:
+    stem = file.name.removesuffix(".onnx").removesuffix(f".{precision}")
     fp32_file = file.with_name(f"{stem}.{Precision.FP32}.onnx")
     if fp32_file == file:
         raise ConfigError(
-            f"{file} is where the FP32 file goes, from which the FP16 file is made",
-            remedy=f"name the FP16 file {stem}.{Precision.FP16}.onnx",
+            f"{file} is where the FP32 file goes, from which the {str(precision).upper()} file is made",
+            remedy=f"name the file {stem}.{precision}.onnx",
         )
     return fp32_file

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 __all__ = ["Parity", "parity_with_fp32", "parity_with_torch"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -15,12 +15,14 @@ import torch
 from torch import nn
 
 from resnet_deploy.core.errors import ExportError
-from resnet_deploy.core.specs import Preprocess
+from resnet_deploy.core.specs import Precision, Preprocess
+from resnet_deploy.graph.bfloat16 import BF16_NOTE, computes_in_bf16
 from resnet_deploy.graph.index import GraphIndex
 from resnet_deploy.graph.session import open_session
 
 _FP32_ROUNDOFF = 2.0**-24
-_FP16_ROUNDOFF = 2.0**-11
+_ROUNDOFF = {Precision.FP32: _FP32_ROUNDOFF, Precision.FP16: 2.0**-11, Precision.BF16: 2.0**-8}
+_MOST_ROUNDING = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,10 +32,12 @@ class Parity:
     Attributes:
         relative_error: max|a - b| / max|b|.
         tolerance: What it may be; derived from the graph, see the functions that fill it.
+        note: What ran in place of the file's own arithmetic; empty where that itself ran.
     """
 
     relative_error: float
     tolerance: float
+    note: str = ""
 
     def __bool__(self) -> bool:
         return self.relative_error <= self.tolerance
@@ -60,21 +64,31 @@ def parity_with_torch(model: onnx.ModelProto, net: nn.Module, preprocess: Prepro
     return _compare(_logits(model, images), expected, tolerance, f"{name} and torch")
 
 
-def parity_with_fp32(fp16: onnx.ModelProto, fp32: onnx.ModelProto, preprocess: Preprocess, *, name: str) -> Parity:
-    """Compare an FP16 graph with the FP32 graph it was made from, both in ONNX Runtime.
+def parity_with_fp32(
+    half: onnx.ModelProto,
+    fp32: onnx.ModelProto,
+    preprocess: Preprocess,
+    *,
+    name: str,
+    precision: Precision = Precision.FP16,
+    io: Precision = Precision.FP32,
+) -> Parity:
+    """Compare an FP16 or BF16 graph with the FP32 graph it was made from, both in ONNX Runtime.
 
-    Tolerance: each of L layers rounds its weights and its output to FP16, each time by at most 2^-11 of the
-    value; in the worst case these errors add up: 2 * L * 2^-11. (Random signs give sqrt(2 * L) for trained
-    networks; the activations of deep untrained ones carry a rounding on almost undamped.)
+    Tolerance: each of L layers rounds its weights and its output, each time by at most r of the value, 2^-11 in
+    FP16 and 2^-8 in BF16; in the worst case these errors add up: 2 * L * r. An input and an output of type `io`
+    add one rounding each. (Random signs give sqrt(2 * L) for trained networks; the activations of deep untrained
+    ones carry a rounding on almost undamped.) For deep networks in BF16 the worst case would prove nothing: half
+    of the largest logit is the most that is taken for rounding.
 
     Raises:
         ExportError: Not within the tolerance, or not finite (activations beyond FP16's range).
     """
     images = _probe_images(preprocess)
     layers, _ = _layers_and_largest_sum(fp32)
-    return _compare(
-        _logits(fp16, images), _logits(fp32, images), 2 * layers * _FP16_ROUNDOFF, f"{name} and its FP32 file"
-    )
+    tolerance = min(2 * layers * _ROUNDOFF[precision] + 2 * _ROUNDOFF[io], _MOST_ROUNDING)
+    parity = _compare(_logits(half, images), _logits(fp32, images), tolerance, f"{name} and its FP32 file")
+    return replace(parity, note=BF16_NOTE) if computes_in_bf16(half) else parity
 
 
 def _probe_images(preprocess: Preprocess) -> np.ndarray:
@@ -82,7 +96,9 @@ def _probe_images(preprocess: Preprocess) -> np.ndarray:
 
 
 def _logits(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
-    return open_session(model).run(["logits"], {"images": images})[0]
+    session = open_session(model)
+    dtype = np.float16 if session.get_inputs()[0].type == "tensor(float16)" else np.float32
+    return session.run(["logits"], {"images": images.astype(dtype)})[0].astype(np.float32)
 
 
 def _layers_and_largest_sum(model: onnx.ModelProto) -> tuple[int, int]:
@@ -97,7 +113,7 @@ def _compare(got: np.ndarray, expected: np.ndarray, tolerance: float, what: str)
     if not np.isfinite(got).all():
         raise ExportError(
             f"{what}: {np.count_nonzero(~np.isfinite(got))} of {got.size} logits are NaN or infinite",
-            remedy="activations overflow; take fp32, or check the weights",
+            remedy="activations overflow: take bf16 or fp32; `resnet-deploy ranges` names the tensors",
         )
     scale = float(np.abs(expected).max())
     parity = Parity(

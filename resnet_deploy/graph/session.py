@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["WRONG_PASSES", "open_session", "with_exact_quantize"]
+__all__ = ["open_session", "runnable", "with_exact_quantize", "wrong_passes"]
 
 from functools import cache
 
@@ -12,6 +12,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from resnet_deploy.core.errors import GraphError
+from resnet_deploy.graph.bfloat16 import fp32_from_bf16
 
 _ERRORS_ONLY = 3
 
@@ -19,7 +20,12 @@ _ERRORS_ONLY = 3
 # small that the bias is clipped (or, with FP16 scales, that the step is 0): silently wrong logits, measured on
 # resnet56 INT8 as 88 % top-1 agreement with the unoptimised graph, 100 % without the pass. TensorRT keeps biases
 # in float, as the graph says. See microsoft/onnxruntime pull requests 22889 and 22020.
-WRONG_PASSES = ["WeightBiasQuantization"]
+_ALWAYS_WRONG = "WeightBiasQuantization"
+
+# The first two move DequantizeLinear behind Slice and the like, which then read FP8, a type that ONNX does not give
+# them: the session does not open. The third takes a Relu before an FP8 QuantizeLinear for done by its saturation, which is
+# so for an integer whose smallest value is its zero point; here negative values come through (seen in 1.31).
+_WRONG_IN_FP8 = ("QDQPropagationTransformer", "QDQSelectorActionTransformer", "ReluQuantRewrite")
 
 
 def open_session(model: onnx.ModelProto, *, num_threads: int = 0) -> onnxruntime.InferenceSession:
@@ -35,13 +41,29 @@ def open_session(model: onnx.ModelProto, *, num_threads: int = 0) -> onnxruntime
     options.intra_op_num_threads = num_threads
     try:
         return onnxruntime.InferenceSession(
-            with_exact_quantize(model).SerializeToString(),
+            runnable(model).SerializeToString(),
             sess_options=options,
             providers=["CPUExecutionProvider"],
-            disabled_optimizers=WRONG_PASSES,
+            disabled_optimizers=wrong_passes(model),
         )
     except Exception as error:  # the classes of onnxruntime's errors are private and have no common base
         raise GraphError(f"ONNX Runtime can not load the graph: {error}") from error
+
+
+def wrong_passes(model: onnx.ModelProto) -> list[str]:
+    """ONNX Runtime's graph optimisations that would spoil `model`, by the names it knows them by."""
+    if any(tensor.data_type == TensorProto.FLOAT8E4M3FN for tensor in model.graph.initializer):
+        return [_ALWAYS_WRONG, *_WRONG_IN_FP8]
+    return [_ALWAYS_WRONG]
+
+
+def runnable(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model`, or what ONNX Runtime must be given in its place to compute what `model` says.
+
+    A BF16 graph becomes FP32 operations with rounding (see `graph.bfloat16`): the CPU provider has no BF16
+    operators. Where it rounds wrongly, it is kept from it (see `with_exact_quantize`).
+    """
+    return with_exact_quantize(fp32_from_bf16(model))
 
 
 def with_exact_quantize(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -14,7 +14,7 @@ from resnet_deploy.core.artifacts import is_up_to_date
 from resnet_deploy.core.errors import EngineBuildError, MissingDependencyError
 from resnet_deploy.core.files import sha256_of_bytes
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
 from resnet_deploy.nets.catalogue import NetSpec
 from resnet_deploy.pipeline.plan import LATENCY_CALIBRATION, BuildPlan, CalibrationPlan
 
@@ -59,7 +59,7 @@ def make_files(
     *,
     folder: Path,
     checkpoint: Path | None = None,
-    precisions: Iterable[Precision] = tuple(Precision),
+    precisions: Iterable[Precision] = MAIN_PRECISIONS,
     calibration: CalibrationPlan = LATENCY_CALIBRATION,
     build: BuildPlan | None = None,
     num_threads: int = 0,
@@ -80,10 +80,11 @@ def make_files(
     wanted = tuple(dict.fromkeys(precisions))
     fp32 = maker.export(Precision.FP32)
     onnx = {Precision.FP32: fp32}
-    if Precision.FP16 in wanted:
-        onnx[Precision.FP16] = maker.export(Precision.FP16)
-    if Precision.INT8 in wanted:
-        onnx[Precision.INT8] = maker.quantize(fp32, calibration, num_threads)
+    for precision in wanted:
+        if precision in (Precision.INT8, Precision.FP8):
+            onnx[precision] = maker.quantize(fp32, precision, calibration, num_threads)
+        elif precision is not Precision.FP32:
+            onnx[precision] = maker.export(precision)
     onnx = {precision: onnx[precision] for precision in wanted}
     engines, products = maker.build(onnx, build or BuildPlan())
     return NetFiles(
@@ -115,9 +116,10 @@ class _Maker:
         )
         return self._timed("export", lambda: export_onnx(options, self.progress)).file
 
-    def quantize(self, fp32: Path, plan: CalibrationPlan, num_threads: int) -> Path:
+    def quantize(self, fp32: Path, precision: Precision, plan: CalibrationPlan, num_threads: int) -> Path:
         from resnet_deploy.quant.calibrate import CalibrateOptions, calibrate
         from resnet_deploy.quant.quantize import QuantizeOptions, quantize_onnx
+        from resnet_deploy.quant.refine import RefineOptions
 
         options = CalibrateOptions(
             onnx=fp32,
@@ -129,7 +131,10 @@ class _Maker:
             force=self.force,
         )
         table = self._timed("calibrate", lambda: calibrate(options, self.progress)).file
-        chosen = QuantizeOptions(onnx=fp32, table=table, force=self.force)
+        refine = None
+        if precision is Precision.INT8 and plan.refinements:
+            refine = RefineOptions(refinements=plan.refinements, data=plan.data, split=plan.split)
+        chosen = QuantizeOptions(onnx=fp32, table=table, precision=precision, refine=refine, force=self.force)
         return self._timed("quantize", lambda: quantize_onnx(chosen, self.progress)).file
 
     def build(self, onnx: dict[Precision, Path], plan: BuildPlan) -> tuple[dict[Precision, Path], dict[Precision, str]]:

@@ -5,17 +5,23 @@ from __future__ import annotations
 __all__ = ["make_untrained"]
 
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
+from resnet_deploy.core.errors import Terminated, WorkerError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.nets.catalogue import NetSpec
 from resnet_deploy.pipeline.artifacts import NetFiles, make_files
 from resnet_deploy.pipeline.plan import BuildPlan
+
+_LAST_WISH_S = 5.0  # what an orphan has to remove its half-written file, while an engine builder may not listen
 
 
 def make_untrained(
@@ -28,13 +34,15 @@ def make_untrained(
 ) -> list[NetFiles]:
     """All files of untrained networks, for latency; in the order of `specs`.
 
-    Tracing and engine building use one processor each, so several networks at a time use several.
+    Tracing and engine building use one processor each, so several networks at a time use several. An error and
+    Ctrl-C (or what else raises in this process) end the workers first; workers whose parent was killed end alone.
 
     Args:
         num_processes: Networks at a time; with more than 1 the calling program must be importable (guarded by
             `if __name__ == "__main__"`), as `multiprocessing` asks.
     Raises:
         ResnetDeployError: As the stages do; the other networks' finished files are kept.
+        WorkerError: A worker was killed or crashed.
     """
     make = partial(make_files, folder=folder, build=build)
     if num_processes == 1 or len(specs) < 2:
@@ -45,13 +53,19 @@ def make_untrained(
     # Largest first: the last one alone on its processor is then a short one.
     order = sorted(specs, key=lambda spec: spec.depth, reverse=True)
     with ProcessPoolExecutor(min(num_processes, len(specs)), mp_context=context, initializer=_obey_parent) as pool:
-        futures = {pool.submit(_timed, make, spec): spec for spec in order}
         try:
+            futures = {pool.submit(_timed, make, spec): spec for spec in order}
             for future in as_completed(futures):
                 files, seconds = future.result()
                 by_name[futures[future].name] = files
                 progress.advance(note=f"{futures[future].name} done")
                 progress.log(f"files of {futures[future].name}: {seconds:.0f} s")
+        except BrokenProcessPool as error:
+            raise WorkerError(
+                "a process that makes a network's files was killed or crashed; the system kills processes when memory "
+                "runs out",
+                remedy="run again: what is finished is kept; if memory is short, close other programs first",
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
@@ -62,14 +76,30 @@ def make_untrained(
 
 def _timed(make: partial, spec: NetSpec) -> tuple[NetFiles, float]:
     begun = time.perf_counter()
-    return make(spec), time.perf_counter() - begun
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return make(spec), time.perf_counter() - begun
+    except Terminated:
+        os._exit(1)  # half-written files are gone; the pool would take the exception for a result and go on
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _obey_parent() -> None:
-    """Ctrl-C is the parent's to handle; its `terminate` ends a worker as an exit, so that cleaning up runs."""
+    """Ctrl-C is the parent's to handle; its `terminate` ends a worker, and so does the parent's own end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _end(*_: object) -> None:
-    raise SystemExit(1)
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed can not tell; its end of the pipe that every spawned process has closes then."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_LAST_WISH_S)
+    os._exit(1)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from resnet_deploy.core.config import load_toml
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
 from resnet_deploy.nets.catalogue import NetSpec, find_net, net_of_depth
 
 
@@ -40,15 +40,16 @@ class TrainPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationPlan:
-    """Where INT8 scales come from; `data` None takes the deployment's."""
+    """Where INT8 scales come from, and refinement (see `quantize --refine`); `data` None takes the deployment's."""
 
     data: str | None = None
     split: str = "train"
     num_images: int = 512
-    method: str = "entropy"
+    method: str = "auto"
+    refinements: tuple[str, ...] = ("bias",)
 
 
-LATENCY_CALIBRATION = CalibrationPlan(data="noise", num_images=8, method="max")
+LATENCY_CALIBRATION = CalibrationPlan(data="noise", num_images=8, method="max", refinements=())
 """For a network whose accuracy has no part: a scale needs one image, not a distribution."""
 
 
@@ -111,7 +112,7 @@ class DeployPlan:
     depth: int | None = None
     out: Path = Path("out")
     data: str | None = None
-    precisions: tuple[Precision, ...] = tuple(Precision)
+    precisions: tuple[Precision, ...] = MAIN_PRECISIONS
     train: TrainPlan | None = None
     checkpoint: Path | None = None
     weights: Path | None = None

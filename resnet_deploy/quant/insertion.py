@@ -1,4 +1,4 @@
-"""Writes a placement into a graph: Q/DQ pairs, int8 weights, nothing else moved."""
+"""Writes a placement into a graph: Q/DQ pairs, int8 or FP8 weights, nothing else moved."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ __all__ = ["QuantizedTensor", "insert_qdq", "quantize_weight", "representable_sc
 
 from typing import NamedTuple
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -13,26 +14,36 @@ from onnx import helper, numpy_helper
 from resnet_deploy.core.errors import CalibrationError
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.graph.index import GraphIndex
+from resnet_deploy.quant.grid import INT8_GRID, Grid
 from resnet_deploy.quant.placement import Placement
 from resnet_deploy.quant.table import CalibrationTable
 
-_QMAX = 127
 _ZERO_POINT = "zero_point"
+_HALVES = {
+    Precision.FP16: (np.float16, 2.0**-24, float(np.finfo(np.float16).max)),
+    Precision.BF16: (ml_dtypes.bfloat16, 2.0**-126, float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)),
+}
+"""Type, and the smallest and largest scale that a graph in it may have."""
 
 
 class QuantizedTensor(NamedTuple):
-    """int8 values and their float32 scales, one per channel."""
+    """Values as stored (int8 or E4M3) and their float32 scales, one per channel."""
 
     values: np.ndarray
     scales: np.ndarray
 
 
 def insert_qdq(
-    model: onnx.ModelProto, placement: Placement, table: CalibrationTable, *, float_precision: Precision
+    model: onnx.ModelProto,
+    placement: Placement,
+    table: CalibrationTable,
+    *,
+    float_precision: Precision,
+    grid: Grid = INT8_GRID,
 ) -> onnx.ModelProto:
-    """A copy of the FP32 `model` with the placement's pairs and int8 weights; its floats are still FP32.
+    """A copy of the FP32 `model` with the placement's pairs and quantised weights; its floats are still FP32.
 
-    Scales are values that `float_precision` represents, so a later conversion to FP16 changes none of them.
+    Scales are values that `float_precision` represents, so a later conversion to it changes none of them.
 
     Raises:
         CalibrationError: The table lacks a tensor, or a weight is not finite.
@@ -41,38 +52,43 @@ def insert_qdq(
     result.CopyFrom(model)
     nodes = {node.name: node for node in result.graph.node}
     pairs: dict[tuple[str, str], list[onnx.NodeProto]] = {}
-    result.graph.initializer.append(numpy_helper.from_array(np.array(0, dtype=np.int8), _ZERO_POINT))
+    result.graph.initializer.append(numpy_helper.from_array(np.array(0, dtype=grid.dtype), _ZERO_POINT))
     for read in placement.reads:
         key = (read.tensor, read.scale_of)
         if key not in pairs:
-            scale = representable_scale(np.float32(table.scale(read.scale_of)), float_precision)
+            scale = representable_scale(np.float32(grid.scale(table.entry(read.scale_of))), float_precision)
             taken = sum(tensor == read.tensor for tensor, _ in pairs)
-            pairs[key] = _make_pair(result.graph, read.tensor, scale, suffix=f"_{taken}" if taken else "")
+            base = f"{read.tensor}_{taken}" if taken else read.tensor
+            pairs[key] = _make_pair(result.graph, read.tensor, scale, base=base, grid=grid)
         nodes[read.node].input[read.position] = pairs[key][1].output[0]
     weight_nodes = []
     index = GraphIndex(result.graph)
     for use in placement.weights:
         name = use.weight
-        quantized = quantize_weight(index.constant(name), axis=use.axis, float_precision=float_precision, name=name)
-        weight_nodes.append(_replace_weight(result.graph, name, quantized, use.axis))
+        weight = index.constant(name)
+        quantized = quantize_weight(weight, axis=use.axis, float_precision=float_precision, name=name, grid=grid)
+        weight_nodes.append(_replace_weight(result.graph, name, quantized, use.axis, grid))
         nodes[use.node].input[use.position] = weight_nodes[-1].output[0]
     _put_in_order(result.graph, pairs, weight_nodes)
     del result.graph.value_info[:]
     return result
 
 
-def quantize_weight(weight: np.ndarray, *, axis: int, float_precision: Precision, name: str) -> QuantizedTensor:
-    """Quantise a weight to int8, symmetric, one scale per slice along `axis`.
+def quantize_weight(
+    weight: np.ndarray, *, axis: int, float_precision: Precision, name: str, grid: Grid = INT8_GRID
+) -> QuantizedTensor:
+    """Quantise a weight, symmetric, one scale per slice along `axis`.
 
-    q = clip(round_half_even(w / scale), -127, 127), scale = max|w| / 127 rounded up to a value that
+    For int8, q = clip(round_half_even(w / scale), -127, 127), scale = max|w| / 127 rounded up to a value that
     `float_precision` represents: rounding down would clip the channel's largest weight. The quantisation
-    uses the rounded scale, so |w - q * scale| <= scale / 2 holds for the scale in the file.
+    uses the rounded scale, so |w - q * scale| <= scale / 2 holds for the scale in the file. For FP8, 448 stands
+    in the place of 127, and the error is at most 2^-4 of the weight or 2^-10 scales, whichever is larger.
 
     Args:
         weight: Any shape, float32, finite.
         name: For the message.
     Returns:
-        int8 of the same shape and float32 scales [K]; an all-zero channel gets scale 1.
+        The grid's type, of the same shape, and float32 scales [K]; an all-zero channel gets scale 1.
     Raises:
         CalibrationError: `weight` holds NaN or infinity; names it and the first bad channel.
     """
@@ -84,12 +100,11 @@ def quantize_weight(weight: np.ndarray, *, axis: int, float_precision: Precision
             remedy="take another checkpoint",
         )
     amax = np.abs(rows).max(axis=1)
-    scales = np.where(amax > 0, representable_scale(amax / np.float32(_QMAX), float_precision, up=True), 1)
+    scales = np.where(amax > 0, representable_scale(amax / np.float32(grid.largest), float_precision, up=True), 1)
     scales = scales.astype(np.float32)
     shape = [1] * weight.ndim
     shape[axis] = -1
-    values = np.clip(np.rint(weight / scales.reshape(shape)), -_QMAX, _QMAX).astype(np.int8)
-    return QuantizedTensor(values, scales)
+    return QuantizedTensor(grid.round(weight / scales.reshape(shape)), scales)
 
 
 def representable_scale(scale: np.ndarray | np.float32, float_precision: Precision, *, up: bool = False) -> np.ndarray:
@@ -98,35 +113,42 @@ def representable_scale(scale: np.ndarray | np.float32, float_precision: Precisi
     ONNX wants the scale in the type of the tensor (QuantizeLinear-19, DequantizeLinear-19), so an FP16 graph
     has FP16 scales; ONNX Runtime computes with them, TensorRT widens them to FP32 again. Below 2^-14 FP16 is
     denormal and has few bits left; there the grid is coarse but still exact for both, and the smallest
-    positive value, 2^-24, stands for all below it: a scale of zero would be refused.
+    positive value, 2^-24, stands for all below it: a scale of zero would be refused. BF16 has FP32's range with
+    8 bits, so a scale moves by up to 2^-8 of itself.
     """
-    if float_precision is not Precision.FP16:
+    if float_precision not in _HALVES:
         return np.maximum(np.float32(scale), np.finfo(np.float32).tiny)
-    half = np.float16(scale)
+    dtype, smallest, largest = _HALVES[float_precision]
+    half = np.asarray(scale).astype(dtype)
     if up:
-        half = np.where(np.float32(half) < scale, np.nextafter(half, np.float16(np.inf)), half)
-    return np.float32(np.clip(half, np.float16(2.0**-24), np.finfo(np.float16).max))
+        half = np.where(np.float32(half) < scale, np.nextafter(half, dtype(np.inf)), half)
+    return np.clip(np.float32(half), np.float32(smallest), np.float32(largest))
 
 
-def _make_pair(graph: onnx.GraphProto, tensor: str, scale: np.ndarray, *, suffix: str) -> list[onnx.NodeProto]:
-    base = f"{tensor}{suffix}"
+def _make_pair(
+    graph: onnx.GraphProto, tensor: str, scale: np.ndarray, *, base: str, grid: Grid
+) -> list[onnx.NodeProto]:
+    stored = f"{base}.{grid.precision}"
     graph.initializer.append(numpy_helper.from_array(np.float32(scale).reshape(()), f"{base}.scale"))
     operands = [f"{base}.scale", _ZERO_POINT]
     return [
-        helper.make_node("QuantizeLinear", [tensor, *operands], [f"{base}.int8"], name=f"{base}.quantize"),
-        helper.make_node("DequantizeLinear", [f"{base}.int8", *operands], [f"{base}.dq"], name=f"{base}.dequantize"),
+        helper.make_node("QuantizeLinear", [tensor, *operands], [stored], name=f"{base}.quantize"),
+        helper.make_node("DequantizeLinear", [stored, *operands], [f"{base}.dq"], name=f"{base}.dequantize"),
     ]
 
 
-def _replace_weight(graph: onnx.GraphProto, name: str, quantized: QuantizedTensor, axis: int) -> onnx.NodeProto:
+def _replace_weight(
+    graph: onnx.GraphProto, name: str, quantized: QuantizedTensor, axis: int, grid: Grid
+) -> onnx.NodeProto:
+    stored = f"{name}.{grid.precision}"
     initializer = next(tensor for tensor in graph.initializer if tensor.name == name)
-    initializer.CopyFrom(numpy_helper.from_array(quantized.values, f"{name}.int8"))
-    zero_points = np.zeros(len(quantized.scales), dtype=np.int8)
+    initializer.CopyFrom(numpy_helper.from_array(quantized.values, stored))
+    zero_points = np.zeros(len(quantized.scales), dtype=grid.dtype)
     graph.initializer.append(numpy_helper.from_array(quantized.scales, f"{name}.scale"))
     graph.initializer.append(numpy_helper.from_array(zero_points, f"{name}.zero_point"))
     return helper.make_node(
         "DequantizeLinear",
-        [f"{name}.int8", f"{name}.scale", f"{name}.zero_point"],
+        [stored, f"{name}.scale", f"{name}.zero_point"],
         [f"{name}.dq"],
         name=f"{name}.dequantize",
         axis=axis,

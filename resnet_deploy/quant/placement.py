@@ -171,13 +171,23 @@ class AveragePoolRule:
 RULES: tuple[Rule, ...] = (MatrixProductRule(), ResidualAddRule(), MaxPoolRule(), AveragePoolRule())
 
 
-def find_placement(model: onnx.ModelProto, *, exclude: tuple[str, ...] = ()) -> Placement:
+def find_placement(
+    model: onnx.ModelProto,
+    *,
+    exclude: tuple[str, ...] = (),
+    keep_float_tensors: tuple[str, ...] = (),
+    rules: tuple[Rule, ...] = RULES,
+) -> Placement:
     """Ask every rule about every node.
 
     Args:
         exclude: Names of nodes that stay in floating point.
+        keep_float_tensors: Names of tensors that are never rounded: every node that would read one through a pair
+            stays in floating point.
+        rules: INT8's, or those of another type.
     Raises:
-        GraphError: `exclude` names a node that is not there, the graph holds Q/DQ already, or no rule applies.
+        GraphError: `exclude` names a node that is not there, `keep_float_tensors` a tensor that no rule would
+            quantise, the graph holds Q/DQ already, or no rule applies.
     """
     graph = GraphIndex(model.graph)
     names = {node.name for node in model.graph.node}
@@ -189,20 +199,30 @@ def find_placement(model: onnx.ModelProto, *, exclude: tuple[str, ...] = ()) -> 
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
         raise GraphError("the graph is quantised already", remedy="give the FP32 file")
     reads, weights, refusals = [], [], []
+    readable: dict[str, None] = {}
     for node in model.graph.node:
-        for rule in RULES:
+        for rule in rules:
             answer = rule.check(graph, node)
             if answer is None:
                 continue
             if isinstance(answer, Refusal):
                 refusals.append(answer)
-            elif node.name in exclude:
-                refusals.append(
-                    Refusal(node=node.name, tensor=node.input[0], rule=rule.name, reason="excluded by name")
-                )
+                continue
+            own_reads = [item for item in answer if isinstance(item, QuantizedRead)]
+            readable |= dict.fromkeys(read.scale_of for read in own_reads)
+            kept = next((read.scale_of for read in own_reads if read.scale_of in keep_float_tensors), None)
+            if node.name in exclude or kept is not None:
+                tensor = node.input[0] if kept is None else kept
+                reason = "excluded by name" if node.name in exclude else f"tensor {kept!r} is kept in floating point"
+                refusals.append(Refusal(node=node.name, tensor=tensor, rule=rule.name, reason=reason))
             else:
-                reads += [item for item in answer if isinstance(item, QuantizedRead)]
+                reads += own_reads
                 weights += [item for item in answer if isinstance(item, WeightUse)]
+    if missing := [name for name in keep_float_tensors if name not in readable]:
+        raise GraphError(
+            f"no rule would quantise a tensor called {missing[0]!r}",
+            remedy=f"the tensors that can be kept in floating point: {', '.join(readable)}",
+        )
     if not weights:
         raise GraphError(
             f"nothing to quantise: {len(refusals)} nodes refused, "

@@ -1,27 +1,34 @@
-"""FP32 ONNX + calibration table -> INT8 ONNX with explicit Q/DQ."""
+"""FP32 ONNX + calibration table -> INT8 or FP8 ONNX with explicit Q/DQ."""
 
 from __future__ import annotations
 
-__all__ = ["QuantizeOptions", "QuantizeResult", "quantize_model", "quantize_onnx"]
+__all__ = ["Prepared", "QuantizeOptions", "QuantizeResult", "prepare", "quantize_model", "quantize_onnx"]
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 
 from resnet_deploy.core.artifacts import is_up_to_date, read_manifest, write_manifest
-from resnet_deploy.core.config import from_plain
-from resnet_deploy.core.errors import ArtifactError, ConfigError
+from resnet_deploy.core.config import from_plain, to_plain
+from resnet_deploy.core.errors import ArtifactError, ConfigError, GraphError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import Precision, Preprocess
 from resnet_deploy.graph.files import read_onnx, write_onnx
-from resnet_deploy.graph.float16 import fp16_from_fp32
+from resnet_deploy.graph.float16 import bf16_from_fp32, fp16_from_fp32
+from resnet_deploy.quant.audit import audit_model
+from resnet_deploy.quant.exact_input import PIXEL_SCALE, PIXELS, check_exact_input, with_exact_input
+from resnet_deploy.quant.fp8 import FP8_RULES
+from resnet_deploy.quant.grid import GRIDS
 from resnet_deploy.quant.insertion import insert_qdq
-from resnet_deploy.quant.placement import Placement, Refusal, find_placement
+from resnet_deploy.quant.placement import RULES, Placement, Refusal, find_placement
+from resnet_deploy.quant.refine import RefinementGain, RefineOptions, open_refinement_images, refine_model
 from resnet_deploy.quant.table import CalibrationTable, read_table
 
 _PACKAGES = ("onnx", "numpy")
+_RULES = {Precision.INT8: RULES, Precision.FP8: FP8_RULES}
+_FLOATS = {Precision.FP32: lambda model: model, Precision.FP16: fp16_from_fp32, Precision.BF16: bf16_from_fp32}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,26 +38,38 @@ class QuantizeOptions:
     Attributes:
         onnx: FP32 file that `export` wrote.
         table: Calibration table made from that very file; None takes `<stem>.calib.json` beside it.
-        float_precision: Of everything that is not int8: FP16 or FP32.
+        precision: INT8, or FP8 (E4M3) with NVIDIA's exclusions, see `quant.fp8`.
+        float_precision: Of everything that is not quantised: FP16, BF16 or FP32.
         exclude: Names of nodes that stay in floating point.
-        out: File to write; None takes `<stem>.int8.onnx` beside the ONNX file.
+        keep_float: Names of tensors that are never rounded: all that reads them stays in floating point.
+        exact_input: Let an INT8 network read the pixels themselves, see `quant.exact_input`.
+        refine: Refinement after rounding; None leaves it out. INT8 only.
+        out: File to write; None takes `<stem>.<precision>.onnx` beside the ONNX file.
         force: Quantise even where the file is up to date.
     """
 
     onnx: Path
     table: Path | None = None
+    precision: Precision = Precision.INT8
     float_precision: Precision = Precision.FP16
     exclude: tuple[str, ...] = ()
+    keep_float: tuple[str, ...] = ()
+    exact_input: bool = True
+    refine: RefineOptions | None = None
     out: Path | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
-        if self.float_precision not in (Precision.FP16, Precision.FP32):
-            raise ConfigError(f"float_precision is {self.float_precision}, expected fp16 or fp32")
+        if self.precision not in GRIDS:
+            raise ConfigError(f"precision is {self.precision}, expected {' or '.join(GRIDS)}")
+        if self.float_precision not in _FLOATS:
+            raise ConfigError(f"float_precision is {self.float_precision}, expected fp16, bf16 or fp32")
+        if self.refine is not None and self.precision is not Precision.INT8:
+            raise ConfigError(f"refinement is for int8, precision is {self.precision}")
 
     def file(self) -> Path:
-        """Where the INT8 file goes."""
-        return self._beside(".int8.onnx") if self.out is None else Path(self.out)
+        """Where the quantised file goes."""
+        return self._beside(f".{self.precision}.onnx") if self.out is None else Path(self.out)
 
     def table_file(self) -> Path:
         """Where the table is."""
@@ -63,27 +82,32 @@ class QuantizeOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantizeResult:
-    """A finished INT8 file.
+    """A finished INT8 or FP8 file.
 
     Attributes:
-        num_layers: Conv and Gemm nodes in int8.
+        num_layers: Conv and Gemm nodes in int8 or FP8.
         num_pairs: Q/DQ pairs on activations.
         refusals: What stays in floating point, and why.
+        gains: Of every step of refinement; empty without one.
+        audit: What runs in INT8 or FP8 and what fuses, in one line.
     """
 
     file: Path
+    precision: Precision
     method: str
     float_precision: Precision
     num_layers: int
     num_pairs: int
     refusals: tuple[Refusal, ...]
+    gains: tuple[RefinementGain, ...]
+    audit: str
     size_bytes: int
     seconds: float
     skipped: bool
 
 
 def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) -> QuantizeResult:
-    """Write the INT8 form of an FP32 network, in the form that TensorRT fuses.
+    """Write the INT8 or FP8 form of an FP32 network, in the form that TensorRT fuses.
 
     Raises:
         ArtifactError: The ONNX file or the table is missing, changed, or of another kind.
@@ -101,13 +125,38 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
         )
     table = read_table(table_file, network_sha256=manifest.sha256)
     inputs = {"onnx": Path(options.onnx), "calibration": table_file}
-    made_with = {"float_precision": options.float_precision, "exclude": sorted(options.exclude)}
+    made_with = {
+        "precision": options.precision,
+        "float_precision": options.float_precision,
+        "exclude": sorted(options.exclude),
+        "keep_float": sorted(options.keep_float),
+        "exact_input": options.exact_input,
+        "refine": None if options.refine is None else {**to_plain(options.refine), "data": None},
+    }
+    images = None if options.refine is None else open_refinement_images(options.refine)
+    if images is not None:
+        inputs["images"] = (images.description, images.fingerprint())
     skipped = not options.force and is_up_to_date(file, stage="quantize", inputs=inputs, options=made_with)
     if not skipped:
         progress.start(f"quantize {file.name}", None)
         model = read_onnx(options.onnx)
-        int8, placement = quantize_model(model, table, float_precision=options.float_precision, exclude=options.exclude)
-        write_onnx(int8, file)
+        steps = prepare(
+            model,
+            table,
+            precision=options.precision,
+            float_precision=options.float_precision,
+            exclude=options.exclude,
+            keep_float=options.keep_float,
+            preprocess=manifest.preprocess if options.exact_input else None,
+        )
+        quantized, gains = steps.quantized, ()
+        if images is not None:
+            quantized, gains = refine_model(
+                steps.original, quantized, images, manifest.preprocess, options.refine, progress=progress
+            )
+        quantized = _FLOATS[options.float_precision](quantized)
+        audit = _audited(quantized, name=str(file))
+        write_onnx(quantized, file)
         write_manifest(
             file,
             kind="onnx",
@@ -116,33 +165,126 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
             options=made_with,
             packages=_PACKAGES,
             parent=manifest,
-            precision=Precision.INT8,
+            precision=options.precision,
             details={
                 "weights": manifest.details.get("weights", "not known"),
-                "method": table.method,
-                "num_layers": len(placement.weights),
-                "num_pairs": len({(read.tensor, read.scale_of) for read in placement.reads}),
-                "refusals": placement.refusals,
+                "method": GRIDS[options.precision].method or table.method,
+                "num_layers": len(steps.placement.weights),
+                "num_pairs": len({(read.tensor, read.scale_of) for read in steps.placement.reads}),
+                "refusals": steps.placement.refusals,
+                "exact_input": steps.exact_input,
+                "gains": gains,
+                "audit": audit,
             },
         )
     written = read_manifest(file, kind="onnx", verify=False)
     return QuantizeResult(
         file=file,
+        precision=options.precision,
         method=written.details["method"],
         float_precision=options.float_precision,
         num_layers=written.details["num_layers"],
         num_pairs=written.details["num_pairs"],
         refusals=tuple(from_plain(Refusal, item, source=str(file)) for item in written.details["refusals"]),
+        gains=tuple(from_plain(RefinementGain, item, source=str(file)) for item in written.details["gains"]),
+        audit=written.details["audit"],
         size_bytes=written.size_bytes,
         seconds=time.perf_counter() - start,
         skipped=skipped,
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A graph with its pairs and int8 or FP8 weights, all else still FP32.
+
+    Attributes:
+        original: The FP32 graph the pairs were put in: the one that was given, but for its input.
+        exact_input: "exact", or why the image is rounded as any other tensor.
+    """
+
+    original: onnx.ModelProto
+    quantized: onnx.ModelProto
+    placement: Placement
+    exact_input: str
+
+
+def prepare(
+    model: onnx.ModelProto,
+    table: CalibrationTable,
+    *,
+    precision: Precision = Precision.INT8,
+    float_precision: Precision,
+    exclude: tuple[str, ...] = (),
+    keep_float: tuple[str, ...] = (),
+    preprocess: Preprocess | None = None,
+) -> Prepared:
+    """Everything but refinement and the conversion of what stays a float.
+
+    Args:
+        preprocess: Of the images that will come, for an exact input; None rounds them as any other tensor.
+    """
+    original, table, reason = _with_exact_input(model, table, precision, {*exclude, *keep_float}, preprocess)
+    placement = find_placement(original, exclude=exclude, keep_float_tensors=keep_float, rules=_RULES[precision])
+    quantized = insert_qdq(original, placement, table, float_precision=float_precision, grid=GRIDS[precision])
+    return Prepared(original=original, quantized=quantized, placement=placement, exact_input=reason)
+
+
+def _with_exact_input(
+    model: onnx.ModelProto,
+    table: CalibrationTable,
+    precision: Precision,
+    floats: set[str],
+    preprocess: Preprocess | None,
+) -> tuple[onnx.ModelProto, CalibrationTable, str]:
+    if preprocess is None or precision is not Precision.INT8:
+        return (
+            model,
+            table,
+            "not asked for" if precision is Precision.INT8 else f"{precision} has too few whole numbers",
+        )
+    found = check_exact_input(model)
+    if not isinstance(found, Refusal) and floats.intersection((found.name, found.input[0])):
+        return model, table, "the first convolution stays in floating point"
+    exact, refusal = with_exact_input(model, preprocess)
+    if refusal is not None:
+        return model, table, refusal.reason
+    return exact, replace(table, tensors={**table.tensors, PIXELS: PIXEL_SCALE}), "exact"
+
+
+def _audited(model: onnx.ModelProto, *, name: str) -> str:
+    """The audit's line.
+
+    Raises:
+        GraphError: A layer that was meant to be quantised would not run so: nothing is written.
+    """
+    audit = audit_model(model)
+    if not audit.passed:
+        raise GraphError(
+            f"{name}: {', '.join(layer.node for layer in audit.failed_layers)} would not run quantised: {audit.summary}",
+            remedy="leave them in floating point with --exclude",
+        )
+    return audit.summary
+
+
 def quantize_model(
-    model: onnx.ModelProto, table: CalibrationTable, *, float_precision: Precision, exclude: tuple[str, ...] = ()
+    model: onnx.ModelProto,
+    table: CalibrationTable,
+    *,
+    precision: Precision = Precision.INT8,
+    float_precision: Precision,
+    exclude: tuple[str, ...] = (),
+    keep_float: tuple[str, ...] = (),
+    preprocess: Preprocess | None = None,
 ) -> tuple[onnx.ModelProto, Placement]:
-    """The INT8 form of an FP32 graph, and what was placed where."""
-    placement = find_placement(model, exclude=exclude)
-    int8 = insert_qdq(model, placement, table, float_precision=float_precision)
-    return (fp16_from_fp32(int8) if float_precision is Precision.FP16 else int8), placement
+    """The INT8 or FP8 form of an FP32 graph, rounded to nearest, and what was placed where; see `prepare`."""
+    steps = prepare(
+        model,
+        table,
+        precision=precision,
+        float_precision=float_precision,
+        exclude=exclude,
+        keep_float=keep_float,
+        preprocess=preprocess,
+    )
+    return _FLOATS[float_precision](steps.quantized), steps.placement

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["METHODS", "amax_of", "entropy_amax", "max_amax", "mse_amax", "scale_of_amax"]
+__all__ = [
+    "METHODS",
+    "amax_of",
+    "checked_method",
+    "entropy_amax",
+    "max_amax",
+    "mse_amax",
+    "percentile_amax",
+    "scale_of_amax",
+]
 
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -108,20 +119,64 @@ def mse_amax(statistics: TensorStatistics) -> float:
     return float(candidates[int(np.argmin(errors))])
 
 
+def percentile_amax(statistics: TensorStatistics, percent: Fraction) -> float:
+    """The upper edge of the bin in which that percentile of |x| lies, at most max|x|; 0 where it is an exact zero.
+
+    At least `percent` of all values seen, zeros included, are at most the result, and none of a lower bin is cut.
+    The rank is exact: no rounding of a fraction of the count decides.
+
+    Source: Wu et al., arXiv:2004.09602, section 3.3 (99.9 to 99.9999 %).
+    """
+    rank = -(-percent * statistics.num_values // 100)  # ceiling
+    in_bins = rank - statistics.num_zeros
+    if in_bins <= 0:
+        return 0.0
+    index = int(np.searchsorted(np.cumsum(statistics.counts), int(in_bins)))
+    return min((index + 1) * statistics.bin_width, statistics.largest)
+
+
 METHODS: dict[str, Callable[[TensorStatistics], float]] = {
     "entropy": entropy_amax,
     "max": max_amax,
     "mse": mse_amax,
 }
-"""Name -> how the largest magnitude that int8 represents is chosen. All of them read the same statistics."""
+"""Name -> how the largest magnitude that int8 represents is chosen. All of them read the same statistics.
+`percentile:P` is beside them because it takes a number."""
+
+_PERCENTILE = "percentile"
+
+
+def checked_method(method: str) -> str:
+    """The one spelling of a method: a name of METHODS, or "percentile:P" without needless digits.
+
+    Raises:
+        ConfigError: Unknown method, or a percentile that is no number in (0, 100].
+    """
+    name, _, number = method.partition(":")
+    if method in METHODS:
+        return method
+    if name != _PERCENTILE:
+        raise ConfigError(
+            f"unknown calibration method {method!r}", remedy=f"known methods: {', '.join(METHODS)}, {_PERCENTILE}:99.99"
+        )
+    try:
+        percent = Decimal(number)
+    except InvalidOperation:
+        percent = Decimal("NaN")
+    if not (percent.is_finite() and 0 < percent <= 100):
+        raise ConfigError(
+            f"calibration method {method!r}: {number!r} is not a number above 0 and up to 100",
+            remedy=f"write {_PERCENTILE}:99.99, say",
+        )
+    digits = f"{percent:f}"
+    return f"{_PERCENTILE}:{digits.rstrip('0').rstrip('.') if '.' in digits else digits}"
 
 
 def amax_of(statistics: TensorStatistics, method: str) -> float:
-    """The largest magnitude that int8 shall represent; 0 where only zeros were seen.
+    """The largest magnitude that int8 shall represent; 0 where only zeros were seen, or the percentile is a zero.
 
     Raises:
         ConfigError: Unknown method; lists the known ones.
     """
-    if method not in METHODS:
-        raise ConfigError(f"unknown calibration method {method!r}", remedy=f"known methods: {', '.join(METHODS)}")
-    return METHODS[method](statistics)
+    name, _, number = checked_method(method).partition(":")
+    return percentile_amax(statistics, Fraction(number)) if name == _PERCENTILE else METHODS[name](statistics)

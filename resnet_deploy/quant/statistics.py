@@ -1,20 +1,34 @@
-"""What calibration remembers of a tensor: extremes and a histogram that do not depend on the order of images."""
+"""What calibration remembers of images: extremes and histograms that do not depend on the order of images."""
 
 from __future__ import annotations
 
-__all__ = ["NUM_BINS", "TensorStatistics"]
+__all__ = ["NUM_BINS", "Collected", "Statistics", "TensorStatistics"]
 
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from resnet_deploy.core.errors import CalibrationError
+from resnet_deploy.core.files import sha256_of_bytes
 
 NUM_BINS = 4096
 """Bins of a histogram; the largest value lies in its upper half, so at least 2048 of them are in use."""
 
 _CHUNK = 1 << 16
 """Values handled at a time, so that the intermediate arrays stay in the processor's cache: three times as fast."""
+
+
+class Statistics(Protocol):
+    """What counts the values of one tensor; what it knows must not depend on their order."""
+
+    def update(self, values: np.ndarray, *, name: str = "tensor") -> None:
+        """Add all values of a float32 array; CalibrationError where one is NaN or infinite."""
+
+    def merge(self, other) -> None:
+        """Add what another one of the same class saw."""
 
 
 class TensorStatistics:
@@ -25,6 +39,7 @@ class TensorStatistics:
     when a value lies beyond the last bin, neighbours merge in pairs and the exponent grows by one:
     floor(floor(y) / 2) = floor(y / 2). `exponent` is the smallest that holds the largest value seen, hence
     everything here is a function of the multiset of values: batch size, order and sharding leave no trace.
+    An object is for one thread at a time.
 
     Attributes:
         minimum, maximum: Of the values seen; +inf and -inf before the first.
@@ -62,7 +77,7 @@ class TensorStatistics:
         """
         if values.size == 0:
             return
-        low, high = float(values.min()), float(values.max())
+        low, high = float(values.min()) + 0.0, float(values.max()) + 0.0  # -0.0 would tell which image came first
         if not (math.isfinite(low) and math.isfinite(high)):
             bad = int(np.count_nonzero(~np.isfinite(values)))
             raise CalibrationError(
@@ -104,6 +119,48 @@ class TensorStatistics:
         elif exponent > self.exponent:
             self.counts = _merged_pairwise(self.counts, exponent - self.exponent)
             self.exponent = exponent
+
+
+@dataclass(kw_only=True, slots=True)
+class Collected:
+    """Statistics of some images of a sample; those of two shards can be merged.
+
+    Attributes:
+        tensors: By tensor name.
+        hashes: SHA-256 of every distinct image's pixels.
+        positions: The images consumed, by their place in the sample.
+        num_constant: Images of one colour among them.
+    """
+
+    tensors: dict[str, TensorStatistics]
+    hashes: set[str] = field(default_factory=set)
+    positions: set[int] = field(default_factory=set)
+    num_constant: int = 0
+
+    @classmethod
+    def of(cls, tensors: Iterable[str], make: Callable[[], Statistics] = TensorStatistics) -> Collected:
+        """Nothing seen yet of these tensors; `make` makes what counts the values of one."""
+        return cls(tensors={name: make() for name in tensors})
+
+    @property
+    def num_images(self) -> int:
+        """Images consumed, repeated ones included."""
+        return len(self.positions)
+
+    def count_image(self, position: int, pixels: np.ndarray) -> None:
+        """Count an image [H, W, 3] uint8, whether it is new, and whether it is of one colour."""
+        data = str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()
+        self.hashes.add(sha256_of_bytes(data))
+        self.positions.add(position)
+        self.num_constant += bool((pixels == pixels[0, 0]).all())
+
+    def merge(self, other: Collected) -> None:
+        """Add what was collected of other images of the same sample."""
+        for name, statistics in self.tensors.items():
+            statistics.merge(other.tensors[name])
+        self.hashes |= other.hashes
+        self.positions |= other.positions
+        self.num_constant += other.num_constant
 
 
 def _exponent_for(largest: float) -> int:

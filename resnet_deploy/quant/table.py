@@ -48,7 +48,7 @@ class CalibrationTable:
 
     Attributes:
         network_sha256: Of the FP32 ONNX file whose tensors these are.
-        method: A name of `quant.scales.METHODS`.
+        method: How the scales were chosen, see `quant.scales.checked_method`.
         num_images: Images consumed, repeated ones included.
         num_distinct: Different images among them, by pixels.
         num_constant: Images of one colour.
@@ -66,7 +66,11 @@ class CalibrationTable:
     schema: str = TABLE_SCHEMA
 
     def scale(self, tensor: str) -> float:
-        """The scale of a tensor.
+        """The int8 scale of a tensor; raises as `entry`."""
+        return self.entry(tensor).scale
+
+    def entry(self, tensor: str) -> TensorScale:
+        """What was found for a tensor.
 
         Raises:
             CalibrationError: The table does not have it.
@@ -76,7 +80,7 @@ class CalibrationTable:
                 f"the calibration table has no tensor {tensor!r}; it has {len(self.tensors)}",
                 remedy="calibrate this ONNX file again",
             )
-        return self.tensors[tensor].scale
+        return self.tensors[tensor]
 
 
 def write_table(table: CalibrationTable, path: Path) -> None:
@@ -104,7 +108,12 @@ def read_table(path: Path, *, network_sha256: str | None = None) -> CalibrationT
     path = Path(path)
     again = "make it again with `resnet-deploy calibrate`"
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.startswith("TRT-"):
+            raise ArtifactError(
+                f"{path} is a TensorRT calibration cache, not a table", remedy="give it to `resnet-deploy quantize`"
+            )
+        plain = json.loads(text)
         if not isinstance(plain, dict) or plain.get("schema") != TABLE_SCHEMA:
             got = plain.get("schema") if isinstance(plain, dict) else type(plain).__name__
             raise ArtifactError(f"{path}: schema is {got!r}, expected {TABLE_SCHEMA!r}", remedy=again)

@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from resnet_deploy.core.errors import ConfigError, ResnetDeployError, TrainError
+from resnet_deploy.core.errors import ConfigError, ResnetDeployError, Terminated, TrainError
 
 _TIMEOUT = timedelta(hours=1)  # the first process may decode a large set while the others wait
 _VOICE_TIMEOUT = timedelta(seconds=10)
@@ -120,7 +120,7 @@ def join_world(*, distributed: bool, attempt: int = 0) -> Iterator[World]:
             _ignore_sigterm()
             _mark(error, store)
             raise
-        except (RuntimeError, _Terminated) as error:
+        except (RuntimeError, Terminated) as error:
             if isinstance(error, RuntimeError) and not _is_lost_connection(error):
                 raise
             _ignore_sigterm()
@@ -158,10 +158,6 @@ def agree_who_tells(error: ResnetDeployError, *, attempt: int = 0) -> None:
         return  # nobody to agree with: everyone tells
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, with which `torchrun` ends the processes that are left; unwinds, so that no half file stays."""
-
-
 def _meet(attempt: int, *, timeout: timedelta = _TIMEOUT) -> tuple[Any, int, int]:
     """The store that all processes of the job share, my rank, and their number.
 
@@ -196,8 +192,10 @@ def _device(rank: int) -> torch.device:
 
 @contextmanager
 def _heard_sigterm() -> Iterator[None]:
+    """`torchrun` ends the processes that are left with SIGTERM; unwinding, so that no half file stays."""
+
     def stop(*_: Any) -> None:
-        raise _Terminated
+        raise Terminated
 
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets the main thread alone handle signals
@@ -232,7 +230,7 @@ class _LostOthersError(TrainError):
 
 
 def _lost(error: BaseException, rank: int, size: int) -> TrainError:
-    if isinstance(error, _Terminated):
+    if isinstance(error, Terminated):
         why = "SIGTERM: torchrun was stopped, or another process ended"
     else:
         why = f"lost the connection: another process ended ({_first_line(error)})"

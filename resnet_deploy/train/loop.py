@@ -7,26 +7,21 @@ __all__ = ["train"]
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from torch import nn
 
 from resnet_deploy import __version__
 from resnet_deploy.core.artifacts import Manifest, is_up_to_date, read_manifest
 from resnet_deploy.core.config import to_plain
 from resnet_deploy.core.errors import ConfigError, TrainError
-from resnet_deploy.core.files import atomic_write
+from resnet_deploy.core.files import atomic_write, check_writable, sha256_of_file
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.core.specs import Preprocess
 from resnet_deploy.data.bad_images import BadImages
-from resnet_deploy.data.digits import DIGITS_PREPROCESS
-from resnet_deploy.data.source import ImageSource
-from resnet_deploy.nets.catalogue import NetSpec, build_net, find_net
-from resnet_deploy.nets.checkpoint import load_checkpoint, save_checkpoint
-from resnet_deploy.nets.mean_image import MEAN_IMAGE_KEY, attach_mean_image
+from resnet_deploy.data.source import ImageSource, stratified_sample
 from resnet_deploy.train.curves import draw_curves
+from resnet_deploy.train.distillation import AnsweredImages
 from resnet_deploy.train.distributed import World, join_world
 from resnet_deploy.train.images import TrainImages, open_train_images
 from resnet_deploy.train.metrics import open_board
@@ -34,9 +29,10 @@ from resnet_deploy.train.options import TrainOptions, TrainResult
 from resnet_deploy.train.recipe_book import recipe_toml
 from resnet_deploy.train.sampler import StepSampler
 from resnet_deploy.train.schedule import Schedule
-from resnet_deploy.train.sets import open_splits
+from resnet_deploy.train.sets import open_splits, open_unlabelled
 from resnet_deploy.train.state import TrainState, load_state, read_state
 from resnet_deploy.train.step import TrainStep
+from resnet_deploy.train.subject import CatalogueNet, Subject
 from resnet_deploy.train.trainer import Trainer
 
 _SPLITS = ("train", "val")  # in the names of the files of decoded pixels
@@ -47,24 +43,26 @@ class _Run:
     """The parts of one run that do not change from step to step."""
 
     options: TrainOptions
-    spec: NetSpec
-    preprocess: Preprocess
+    subject: Subject
     sources: tuple[ImageSource, ImageSource]
     world: World
 
     def inputs(self) -> dict[str, Any]:
         names = ("images", "held-out images")
         found: dict[str, Any] = {n: (s.description, s.fingerprint()) for n, s in zip(names, self.sources, strict=True)}
-        return found | ({"weights": self.options.weights} if self.options.weights else {})
+        return found | self.subject.inputs()
 
     def recorded_options(self) -> dict[str, Any]:
         kept = ("net", "split", "val_split", "seed", "skip_bad", "recipe", "how")
-        return {name: to_plain(getattr(self.options, name)) for name in kept}
+        recorded = {name: to_plain(getattr(self.options, name)) for name in kept}
+        if self.options.quantized is not None:
+            recorded |= {"net": self.subject.name, "qat": self.options.quantized.recorded()}
+        return recorded
 
     def identity(self) -> dict[str, str]:
         """What makes two runs the same run."""
         options = {k: json.dumps(v, sort_keys=True) for k, v in self.recorded_options().items() if k != "how"}
-        inputs = {k: v[1] if isinstance(v, tuple) else str(v.resolve()) for k, v in self.inputs().items()}
+        inputs = {k: v[1] if isinstance(v, tuple) else sha256_of_file(v) for k, v in self.inputs().items()}
         return options | inputs
 
     def machine(self) -> dict[str, str]:
@@ -113,7 +111,7 @@ def train(options: TrainOptions, *, progress: Progress = NO_PROGRESS) -> TrainRe
             draw_curves(
                 options.beside("curves.png"),
                 trainer.state.rows,
-                title=f"{run.spec.name} on {run.sources[0].description}",
+                title=f"{run.subject.name} on {run.sources[0].description}",
             )
             with atomic_write(options.beside("recipe.toml")) as partial:
                 partial.write_text(recipe_toml(options.recipe), encoding="utf-8")
@@ -131,30 +129,45 @@ def _remove_leftovers(options: TrainOptions, world: World) -> None:
 
 
 def _open_run(options: TrainOptions, world: World) -> _Run:
-    spec = find_net(options.net)
-    sources = open_splits(
-        options.data, split=options.split, val_split=options.val_split, num_classes=options.num_classes
-    )
-    preprocess = DIGITS_PREPROCESS if options.data == "digits" else spec.preprocess
-    if options.weights is not None:
-        preprocess = read_manifest(options.weights, kind="checkpoint").preprocess or preprocess
-    return _Run(options=options, spec=spec, preprocess=preprocess, sources=sources, world=world)
+    chosen = options.quantized
+    subject = _subject(options)
+    if chosen is not None and chosen.distill:
+        sources = open_unlabelled(options.data, split=options.split, val_split=options.val_split, seed=options.seed)
+    else:
+        sources = open_splits(
+            options.data, split=options.split, val_split=options.val_split, num_classes=options.num_classes
+        )
+    if chosen is not None and chosen.num_images:
+        sources = (stratified_sample(sources[0], chosen.num_images, seed=options.seed), sources[1])
+    return _Run(options=options, subject=subject, sources=sources, world=world)
+
+
+def _subject(options: TrainOptions) -> Subject:
+    if options.quantized is None:
+        return CatalogueNet(options)
+    from resnet_deploy.train.quantized import QuantizedNet  # needs onnx, which training otherwise does without
+
+    return QuantizedNet(options)
 
 
 def _make_trainer(run: _Run, progress: Progress) -> tuple[Trainer, int, BadImages]:
     options, recipe, world = run.options, run.options.recipe, run.world
     bad = BadImages(options.skip_bad)
+    _check_before_decoding(run)
     images, held_out = _open_images(run, bad, progress)
     sampler = StepSampler(images.num_images, _batch_size(run, images.num_images), seed=options.seed)
     total = recipe.steps or sampler.steps_of(recipe.epochs)
-    step = TrainStep(_initial_net(run, images), recipe, options.how, world)
-    schedule = Schedule(recipe, total_steps=total, depth=run.spec.depth)
+    teacher = run.subject.teacher()
+    step = TrainStep(run.subject.build(run.sources[0].classes, images), recipe, options.how, world, teacher=teacher)
+    if teacher is not None:
+        held_out = AnsweredImages(held_out, teacher)
+    schedule = Schedule(recipe, total_steps=total, depth=run.subject.depth)
     state = _resume(run, step, schedule, progress)
     resumed = state.step
     world.check_same("the step to resume from", resumed)
     trainer = Trainer(
         recipe=recipe,
-        preprocess=run.preprocess,
+        preprocess=run.subject.preprocess,
         seed=options.seed,
         step=step,
         schedule=schedule,
@@ -170,16 +183,24 @@ def _make_trainer(run: _Run, progress: Progress) -> tuple[Trainer, int, BadImage
         board=open_board(options.tensorboard if world.is_first else None, after_step=resumed),
         progress=progress,
     )
-    progress.start(f"training {run.spec.name} on {run.sources[0].description}", total)
+    progress.start(f"training {run.subject.name} on {run.sources[0].description}", total)
     progress.advance(resumed)
     return trainer, resumed, bad
+
+
+def _check_before_decoding(run: _Run) -> None:
+    """What can be known before images are decoded, which takes minutes for a large set."""
+    run.options.how.check_device(run.world.device)
+    _batch_size(run, len(run.sources[0]))
+    if run.world.is_first:
+        check_writable(run.options.out)
 
 
 def _open_images(run: _Run, bad: BadImages, progress: Progress) -> tuple[TrainImages, TrainImages]:
     train_images, held_out = (
         open_train_images(
             source,
-            run.preprocess,
+            run.subject.preprocess,
             recipe,
             world=run.world,
             cache_file=run.options.beside(f"{name}.pixels"),
@@ -194,44 +215,20 @@ def _open_images(run: _Run, bad: BadImages, progress: Progress) -> tuple[TrainIm
 
 def _batch_size(run: _Run, num_images: int) -> int:
     """The recipe's, or the largest that fits fewer images than that; every part of every process gets as many."""
-    wanted, parts = run.options.recipe.batch_size, run.world.size * run.options.how.accumulate
+    wanted, size_of_job, accumulate = run.options.recipe.batch_size, run.world.size, run.options.how.accumulate
+    parts = size_of_job * accumulate
     size = wanted if num_images >= wanted else num_images - num_images % parts
     if size % parts or size < 2 * parts:
+        shares = [f"{size_of_job} processes"] if size_of_job > 1 else []
+        shares += [f"{accumulate} parts{' in each' if shares else ''}"] if accumulate > 1 else []
+        good, most = max(2, wanted // parts) * parts, num_images // 2
+        remedy = "give at least 2 images" if most < 1 else f"take {most} parts or fewer, all processes together"
         raise ConfigError(
-            f"batch_size {wanted} (of {num_images} images) over {run.world.size} processes and "
-            f"{run.options.how.accumulate} parts each is not a whole number of 2 or more images",
-            remedy=f"take a --batch that is a multiple of {parts}",
+            f"batch_size {wanted} (of {num_images} images) over {' and '.join(shares) or 'one process'} does not give "
+            "each of them a whole number of images, 2 or more",
+            remedy=f"take --batch {good}, say" if good <= num_images else remedy,
         )
     return size
-
-
-def _initial_net(run: _Run, images: TrainImages) -> nn.Module:
-    num_classes = len(run.sources[0].classes)
-    torch.manual_seed(run.options.seed)
-    net = build_net(run.spec, num_classes=num_classes)
-    if run.options.weights is not None:
-        return _with_weights(run, net)
-    if run.options.recipe.per_pixel_mean:
-        attach_mean_image(net, images.mean_image())
-    return net
-
-
-def _with_weights(run: _Run, net: nn.Module) -> nn.Module:
-    """Put a checkpoint's weights into the fresh `net`; the classifier only where the classes are the same."""
-    given = load_checkpoint(run.options.weights)
-    if given.spec.name != run.spec.name:
-        raise ConfigError(
-            f"{run.options.weights} holds a {given.spec.name}, {run.spec.name} was asked for",
-            remedy=f"give --net {given.spec.name}, or weights of a {run.spec.name}",
-        )
-    state = given.net.state_dict()
-    if given.manifest.labels != run.sources[0].classes:
-        classifier = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
-        state |= {key: value for key, value in net.state_dict().items() if key.startswith(f"{classifier}.")}
-    if MEAN_IMAGE_KEY in state:
-        attach_mean_image(net, state[MEAN_IMAGE_KEY])
-    net.load_state_dict(state)
-    return net
 
 
 def _resume(run: _Run, step: TrainStep, schedule: Schedule, progress: Progress) -> TrainState:
@@ -281,13 +278,10 @@ def _details(run: _Run, trainer: Trainer, *, resumed: int, bad: BadImages) -> di
 
 
 def _save(run: _Run, trainer: Trainer, name: str, details: dict[str, Any]) -> Manifest:
-    return save_checkpoint(
+    return run.subject.save(
         run.options.out.with_name(name),
         trainer.step.weights,
-        spec=run.spec,
-        preprocess=run.preprocess,
-        labels=run.sources[0].classes,
-        stage="train",
+        classes=run.sources[0].classes,
         inputs=run.inputs(),
         options=run.recorded_options(),
         details=details,
@@ -300,9 +294,9 @@ def _keep_last_good(run: _Run, trainer: Trainer, error: TrainError) -> None:
     if not run.world.is_first or not state_file.is_file():
         return
     good = load_state(state_file, trainer.step)
-    name = f"{run.options.out.stem}.last-good.safetensors"
+    name = f"{run.options.out.stem}.last-good{run.options.out.suffix}"
     _save(run, trainer, name, {"steps": good.step, "data": run.options.data})
-    error.remedy = f"{error.remedy}; the weights after step {good.step} are in {name}, to go on from with --weights"
+    error.remedy = f"{error.remedy}; the weights after step {good.step} are in {name}, to go on from with {run.subject.start_option}"
 
 
 @contextmanager
@@ -326,12 +320,12 @@ def _device_name(world: World) -> str:
 
 
 def _result(run: _Run, details: dict[str, Any], *, skipped: bool) -> TrainResult:
-    kept = {key: value for key, value in details.items() if key != "data"}
+    kept = {field.name: details[field.name] for field in fields(TrainResult) if field.name in details}
     return TrainResult(
         file=run.options.out,
         metrics_file=run.options.beside("metrics.jsonl"),
         curves_file=run.options.beside("curves.png"),
-        net=run.spec.name,
+        net=run.subject.name,
         num_classes=len(run.sources[0].classes),
         recipe=run.options.recipe.name,
         skipped=skipped,

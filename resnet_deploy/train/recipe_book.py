@@ -16,6 +16,7 @@ from resnet_deploy.train.recipe import Recipe
 
 _FOLDER = Path(__file__).with_name("recipes")
 _LENGTHS = ("epochs", "steps")
+_REMEDY = "correct what is named; `resnet-deploy recipes` shows every key and what the shipped recipes say"
 
 
 def known_recipes() -> tuple[str, ...]:
@@ -30,12 +31,12 @@ def load_recipe(name: str | Path) -> Recipe:
         ConfigError: Unknown name, missing file, unknown keys or wrong values.
     """
     if str(name) in known_recipes():
-        return load_toml(Recipe, _FOLDER / f"{name}.toml")
+        return load_toml(Recipe, _FOLDER / f"{name}.toml", remedy=_REMEDY)
     if Path(name).suffix != ".toml":
         raise ConfigError(
             f"unknown recipe {str(name)!r}", remedy=f"take {', '.join(known_recipes())}, or the path of a .toml file"
         )
-    return load_toml(Recipe, Path(name))
+    return load_toml(Recipe, Path(name), remedy=_REMEDY)
 
 
 def recipe_toml(recipe: Recipe) -> str:
@@ -71,7 +72,7 @@ def override_recipe(recipe: Recipe, changes: Mapping[str, Any] | Iterable[str]) 
         return recipe
     name = f"{recipe.name} with " + ", ".join(f"{key}={different[key]}" for key in sorted(different))
     lengths = {key: 0 for key in _LENGTHS} if len(set(_LENGTHS) & set(different)) == 1 else {}
-    return from_plain(Recipe, {**plain, **lengths, "name": name, **different}, source="recipe")
+    return from_plain(Recipe, {**plain, **lengths, "name": name, **different}, source="recipe", remedy=_REMEDY)
 
 
 def _parse_change(text: str) -> tuple[str, Any]:
@@ -79,7 +80,7 @@ def _parse_change(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(
             f"{text!r} is not of the form key=value",
-            remedy=f"for example epochs=3; keys: {', '.join(field.name for field in fields(Recipe))}",
+            remedy="write epochs=3, say; `resnet-deploy recipes` shows every key",
         )
     try:
         return key.strip(), json.loads(value)

@@ -19,9 +19,9 @@ import numpy as np
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.metrics import top_k_hits, wilson_interval
 from resnet_deploy.data.bad_images import BadImage
+from resnet_deploy.data.classes import ClassMap
 from resnet_deploy.data.source import ImageSource, open_images, stratified_sample
 from resnet_deploy.engine.contract import RunnerInfo
-from resnet_deploy.verify.classes import ClassMap
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

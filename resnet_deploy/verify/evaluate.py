@@ -15,11 +15,11 @@ from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.data.bad_images import BadImages
 from resnet_deploy.data.batches import count_batches
+from resnet_deploy.data.classes import map_classes
 from resnet_deploy.data.source import ImageSource
 from resnet_deploy.engine.contract import RunnerInfo, logits_of
 from resnet_deploy.verify.accuracy import Accuracy, AccuracyCounter, check_sampling, sampled_images
 from resnet_deploy.verify.averaging import mean_over_views, mean_scores, softmax
-from resnet_deploy.verify.classes import map_classes
 from resnet_deploy.verify.ensemble import Member, open_members
 from resnet_deploy.verify.protocols import Protocol, plan_views
 from resnet_deploy.verify.subject import choose_preprocess, subject_of

@@ -13,6 +13,7 @@ from resnet_deploy.core.config import from_plain
 from resnet_deploy.core.errors import ConfigError, MissingDependencyError
 from resnet_deploy.core.specs import Preprocess
 from resnet_deploy.engine.contract import Runner
+from resnet_deploy.engine.open import backends_of, open_runner
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,8 +35,9 @@ def subject_of(file: Path, backend: str | None) -> Subject:
 
     Raises:
         ArtifactError: The file is missing, or is not the one its manifest was written for.
-        ConfigError: No such file, and no manifest either.
+        ConfigError: No such file, and no manifest either; or a kind of file that no backend runs.
     """
+    backends_of(Path(file))
     if not Path(file).is_file():
         raise ConfigError(f"{file}: no such file", remedy="check the path, or run the stage that makes it")
     return Subject(file=Path(file), backend=backend, manifest=find_manifest(file))
@@ -47,8 +49,6 @@ def open_subject(subject: Subject, *, num_threads: int) -> Runner:
     Raises:
         MissingDependencyError: Its backend or device is not here; for an engine, says which ONNX to take instead.
     """
-    from resnet_deploy.engine.open import open_runner
-
     try:
         return open_runner(subject.file, backend=subject.backend, num_threads=num_threads)
     except MissingDependencyError as error:

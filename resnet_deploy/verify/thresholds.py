@@ -67,13 +67,17 @@ class Check:
 #   GPU may multiply in TF32 (10 bits of mantissa), so the limit is FP16's less the weights' own rounding: 40 dB.
 # FP16: each of ~50 to 150 layers rounds to 2^-11 relative; errors add like a random walk: 2^-11 * sqrt(150) =
 #   0.6 % (44 dB). 30 dB leaves a factor of five and still catches a scale that is wrong by 3 %.
+# BF16: FP16's rule with 2^-8: 2^-8 * sqrt(150) = 5 % (26 dB), less FP16's factor of five: 12 dB.
 # INT8: per-tensor activations in 8 bits cost 1 to 10 % of the logits' energy on sound nets (20 to 40 dB); 10 dB is
 #   the point at which errors are a third of the logits. A factor of two gives 0 dB.
+# FP8: E4M3 rounds by 2.6 % rms (2^-4 at most), 1.5 to 2 times what calibrated INT8 does: that much more disagreement.
 # Cosine: 1 / sqrt(1 + 10^(-SQNR / 10)) at these limits, rounded down (noise at right angles to the signal).
 _DEFAULTS = {
     Precision.FP32: (0.995, 0.9999, 40.0),
     Precision.FP16: (0.995, 0.9995, 30.0),
+    Precision.BF16: (0.98, 0.96, 12.0),
     Precision.INT8: (0.97, 0.95, 10.0),
+    Precision.FP8: (0.95, 0.95, 10.0),
 }
 
 

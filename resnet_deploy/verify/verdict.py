@@ -16,16 +16,16 @@ from resnet_deploy.core.artifacts import is_up_to_date, read_result, write_manif
 from resnet_deploy.core.config import to_plain
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.files import atomic_write, sha256_of_file
+from resnet_deploy.core.metrics import paired_drop_interval
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.data.bad_images import BadImages
 from resnet_deploy.data.batches import Batch, count_batches, paired_batches
+from resnet_deploy.data.classes import ClassMap, map_classes
 from resnet_deploy.data.source import ImageSource
 from resnet_deploy.engine.contract import Runner, logits_of
 from resnet_deploy.verify.accuracy import Accuracy, AccuracyCounter, check_sampling, sampled_images
-from resnet_deploy.verify.classes import ClassMap, map_classes
 from resnet_deploy.verify.parity import Parity, ParityMeter
-from resnet_deploy.verify.statistics import paired_drop_interval
 from resnet_deploy.verify.subject import Subject, choose_preprocess, open_subject, subject_of
 from resnet_deploy.verify.thresholds import (
     Check,
@@ -235,6 +235,11 @@ class _Comparison:
         labels = subject.manifest.labels if subject.manifest else None
         return map_classes(self._source, labels, output.shape[1], file=str(subject.file))
 
+    def _remarks(self) -> list[str]:
+        """What the classes' names and the runners have to say."""
+        ran = (f"{side}: {r.info.note}" for side, r in zip(("reference", "candidate"), self._runners, strict=True))
+        return [*(m.note for m in self._maps), *(text for text in ran if not text.endswith(": "))]
+
     def verdict(self, out: Path, limits: Limits, *, same_pixels: bool) -> Verdict:
         parity = self._parity.result()
         sides = [
@@ -263,7 +268,7 @@ class _Comparison:
             num_only_candidate=self._only[1] if self._labelled else None,
             limits=limits,
             checks=checks,
-            notes=tuple(_notes(parity, limits, self._labelled, same_pixels, [m.note for m in self._maps])),
+            notes=tuple(_notes(parity, limits, self._labelled, same_pixels, self._remarks())),
         )
 
 
@@ -299,8 +304,8 @@ def _checks(parity: Parity, limits: Limits, reference: Accuracy | None, drop: fl
     return tuple(checks)
 
 
-def _notes(parity: Parity, limits: Limits, labelled: bool, same_pixels: bool, maps: list[str]) -> Iterator[str]:
-    yield from dict.fromkeys(note for note in maps if note)
+def _notes(parity: Parity, limits: Limits, labelled: bool, same_pixels: bool, remarks: list[str]) -> Iterator[str]:
+    yield from dict.fromkeys(note for note in remarks if note)
     if not labelled:
         yield "the images have no labels: the outputs were compared, accuracy was not measured"
     if not same_pixels:

@@ -57,6 +57,16 @@ def test_the_net_is_known_from_the_name(tmp_path, stem, net, residual):
     assert (run.net, run.residual) == (net, residual)
 
 
+def test_a_folder_stands_for_the_one_run_in_it(tmp_path):
+    with pytest.raises(ArtifactError, match=r"is a folder without a \*\.metrics\.jsonl"):
+        metrics_file_of(tmp_path)
+    file = write(tmp_path / "plain20.metrics.jsonl", *rows((50, 60)))
+    assert metrics_file_of(tmp_path) == file
+    write(tmp_path / "plain56.metrics.jsonl", *rows((50, 60)))
+    with pytest.raises(ArtifactError, match=r"2 metrics files \(plain20\.metrics\.jsonl, plain56\.metrics\.jsonl\)"):
+        metrics_file_of(tmp_path)
+
+
 def test_the_net_is_known_from_the_checkpoint(save_net):
     checkpoint = save_net("plain8", file="monday.safetensors")
     metrics = write(checkpoint.with_name("monday.metrics.jsonl"), *rows((50, 60)))

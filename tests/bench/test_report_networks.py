@@ -10,7 +10,7 @@ import pytest
 
 from resnet_deploy.bench.environment import capture_environment
 from resnet_deploy.bench.gather import gather
-from resnet_deploy.bench.networks import families, find_networks, join_names
+from resnet_deploy.bench.networks import families, find_networks, join_names, precisions_of
 from resnet_deploy.bench.plots import latency_plots, three_figures
 from resnet_deploy.bench.report import ReportOptions, write_report
 from resnet_deploy.bench.run import Benchmark, BenchRow
@@ -18,7 +18,7 @@ from resnet_deploy.bench.summary import not_run, summarize_findings
 from resnet_deploy.bench.timing import Sampling, summarize
 from resnet_deploy.core.artifacts import NetRecord, write_manifest
 from resnet_deploy.core.config import to_plain
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
 from resnet_deploy.nets.catalogue import find_net
 
 DEPTHS = ("resnet101", "resnet152", "resnet18", "resnet34", "resnet50")  # as a folder lists them
@@ -49,7 +49,7 @@ def _demo(
         place = folder if trained else folder / "depths"
         place.mkdir(parents=True, exist_ok=True)
         weights = "trained" if trained else "random, seed 0"
-        for precision in Precision:
+        for precision in MAIN_PRECISIONS:
             given = {"net": NetRecord(name=net, num_classes=10), "precision": precision}
             given["preprocess"] = find_net(net).preprocess
             onnx, engine = place / f"{net}.{precision}.onnx", place / f"{net}.{precision}.engine"
@@ -213,3 +213,22 @@ def test_three_figures(value: float, text: str) -> None:
 
 def test_a_common_prefix_is_said_once() -> None:
     assert join_names(["resnet18", "resnet34", "mine", "net5", "net7"]) == "resnet18, 34, mine, net5, 7"
+
+
+def test_a_precision_beyond_the_usual_gets_a_column_where_a_file_has_it(tmp_path: Path) -> None:
+    _demo(tmp_path)
+    assert precisions_of(find_networks(gather(tmp_path))) == MAIN_PRECISIONS
+    file = tmp_path / "resnet20.bf16.onnx"
+    file.write_bytes(b"bf16")
+    write_manifest(
+        file,
+        kind="onnx",
+        stage="export",
+        net=NetRecord(name="resnet20", num_classes=10),
+        precision=Precision.BF16,
+        details={"weights": "trained"},
+    )
+    found = precisions_of(find_networks(gather(tmp_path)))
+    assert found == (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)
+    page = write_report(ReportOptions(folder=tmp_path)).file.read_text(encoding="utf-8")
+    assert ">BF16</th>" in page and ">FP8</th>" not in page and 'colspan="4">ONNX, MiB' in page

@@ -62,6 +62,7 @@ def test_data_goes_to_stdout_and_everything_else_to_stderr():
         (("inspect", "nowhere.engine"), 2, "nowhere.engine"),
         (("import", "nowhere.pth"), 2, "nowhere.pth"),
         (("deploy", "nowhere.toml"), 2, "nowhere.toml: no such file"),
+        (("import", "x.th", "--mean", "0.5", "--out", "x"), 2, "'--mean': takes three numbers, R G B"),
     ],
 )
 def test_bad_input_gives_one_message_and_its_exit_code(arguments, code, expected, tmp_path):
@@ -77,17 +78,20 @@ def test_the_list_of_known_depths_is_given(tmp_path):
     assert "18, 34, 50, 101, 152" in run("export", "--depth", "19", cwd=tmp_path).stderr
 
 
-def test_ctrl_c_ends_with_130_and_one_message(tmp_path):
+@pytest.mark.parametrize(
+    ("how", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_ctrl_c_and_sigterm_end_with_their_code_and_one_message(tmp_path, how, code, word):
     command = [sys.executable, "-m", "resnet_deploy.cli.main", "train", "--net", "resnet8"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if "training" in line:
             break
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     rest = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
-    assert "interrupted" in rest and "Traceback" not in rest
+    assert process.returncode == code
+    assert word in rest and "Traceback" not in rest
     assert not list((tmp_path / "out").glob("*.part")) and not (tmp_path / "out" / "resnet8.safetensors").exists()
 
 

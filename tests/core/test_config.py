@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,49 @@ def test_every_problem_is_reported_at_once():
         assert part in message, f"{part!r} is missing in:\n{message}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    steps: tuple[int, ...] = ()
+    rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.rate <= 0:
+            raise ConfigError(f"rate is {self.rate}, expected above 0", remedy="take 0.1")
+
+
+def test_what_a_dataclass_refuses_itself_is_one_line_and_its_remedy_the_remedy():
+    with pytest.raises(ConfigError) as caught:
+        from_plain(Checked, {"rate": -1}, source="x.toml")
+    assert caught.value.message == "x.toml: 1 problem:\n  rate is -1.0, expected above 0"
+    assert caught.value.remedy == "take 0.1"
+
+
+def test_of_several_problems_the_remedy_is_the_callers():
+    with pytest.raises(ConfigError) as caught:
+        from_plain(Checked, {"rate": "x", "steps": [0.5]}, source="x.toml", remedy="look it up")
+    assert "2 problems" in caught.value.message and caught.value.remedy == "look it up"
+
+
+@pytest.mark.parametrize("given", ["abc", 8000, {"a": 1}])
+def test_what_is_no_list_is_refused_once_with_an_example(given):
+    with pytest.raises(
+        ConfigError, match=r"1 problem:\n.* is not a list, expected one such as \[8000, 12000\] @"
+    ) as caught:
+        from_plain(Checked, {"steps": given}, source="x.toml")
+    assert repr(given) in caught.value.message
+
+
+def test_an_unknown_key_shows_a_few_known_ones_but_never_a_screenful():
+    with pytest.raises(ConfigError, match=r"unknown key 'zzz' \(known: steps, rate\)"):
+        from_plain(Checked, {"zzz": 1}, source="x.toml")
+    many = make_dataclass("Many", [(f"learning_{i}", int, 0) for i in range(20)] + [("other", int, 0)], frozen=True)
+    with pytest.raises(ConfigError) as caught:
+        from_plain(many, {"zzz": 1}, source="x.toml")
+    assert caught.value.message.endswith("unknown key 'zzz'")
+    with pytest.raises(ConfigError, match=r"unknown key .my_long_other. \(other\?\)"):
+        from_plain(many, {"my_long_other": 1}, source="x.toml")
+
+
 def test_a_missing_key_is_named():
     with pytest.raises(ConfigError, match="name"):
         from_plain(Outer, {}, source="x.toml")
@@ -54,8 +97,11 @@ def test_toml_errors_name_the_file(tmp_path):
     with pytest.raises(ConfigError, match=r"x\.toml: no such file"):
         load_toml(Outer, path)
     path.write_text("name = ")
-    with pytest.raises(ConfigError, match=r"x\.toml: not a TOML file"):
+    with pytest.raises(ConfigError, match=r"x\.toml: not a TOML file") as caught:
         load_toml(Outer, path)
+    assert "deploy" not in caught.value.remedy  # recipes are TOML files too
+    with pytest.raises(ConfigError, match="is a folder, expected a .toml file"):
+        load_toml(Outer, tmp_path)
     path.write_text('name = "a"\n[inner]\nepochs = 5\n')
     assert load_toml(Outer, path).inner.epochs == 5
 

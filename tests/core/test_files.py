@@ -8,7 +8,7 @@ import time
 import pytest
 
 from resnet_deploy.core.errors import ArtifactError
-from resnet_deploy.core.files import atomic_write, sha256_of_file
+from resnet_deploy.core.files import atomic_write, check_writable, sha256_of_file
 
 
 def test_an_error_in_the_middle_keeps_the_old_file(tmp_path):
@@ -37,6 +37,32 @@ def test_a_killed_write_leaves_no_file_of_that_name(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not path.exists()
+
+
+def test_a_path_through_a_file_is_refused_by_name_before_and_at_the_write(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "a.bin", tmp_path / "file" / "b" / "a.bin"):
+        with pytest.raises(ArtifactError, match=r"a\.bin can not be written: a part of its path is a file"):
+            check_writable(path)
+        with pytest.raises(ArtifactError, match=r"a\.bin can not be written"), atomic_write(path):
+            pass
+    with pytest.raises(ArtifactError, match="is a folder"):
+        check_writable(tmp_path)
+
+
+def test_what_can_be_written_is_as_it_was_after_the_check(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"old")
+    check_writable(tmp_path / "a.bin")
+    check_writable(tmp_path / "new" / "a.bin")
+    assert (tmp_path / "a.bin").read_bytes() == b"old" and not os.listdir(tmp_path / "new")
+
+
+def test_a_folder_that_takes_no_file_is_named_by_the_file_that_was_asked_for():
+    if not os.path.isdir("/proc/self"):
+        pytest.skip("no /proc here, the folder that takes no file even from root")
+    with pytest.raises(OSError) as caught:
+        check_writable("/proc/a.bin")
+    assert caught.value.filename == "/proc/a.bin"
 
 
 def test_a_full_disk_keeps_the_old_file(tmp_path):

@@ -33,6 +33,16 @@ def test_an_error_that_was_not_measured_last_is_looked_for_before():
     assert error_ceiling([curve("a", [30.0, 2.0, 1.0], [60.0, 50.0, None])]) == 80  # 50 * 1.25 = 62.5
 
 
+def test_a_run_that_was_seldom_below_the_papers_scale_is_shown_whole():
+    # 12 points, 2 of them below 20; the sixth smallest is 40: 40 * 1.25 = 50, up to the next 20
+    short = curve("a", [90.0, 70.0, 50.0, 40.0, 30.0, 15.0], [85.0, 65.0, 45.0, 35.0, 25.0, 18.0])
+    assert error_ceiling([short]) == 60
+    points = [*short.train_error, *short.test_error]
+    assert sum(point < 60 for point in points) >= len(points) / 2
+    long = curve("a", [*short.train_error, *[12.0] * 6], [*short.test_error, *[14.0] * 6])
+    assert error_ceiling([long]) == 20  # 14 of 24 points lie there
+
+
 def test_training_is_thin_and_dashed_and_test_bold_in_one_colour():
     figure = draw_error_curves({"": [curve("a", [50.0, 5.0], [60.0, None], colour=1)]})
     train, test = figure.axes[0].get_lines()

@@ -15,7 +15,7 @@ from resnet_deploy.core.errors import (
     MissingDependencyError,
 )
 from resnet_deploy.core.progress import NO_PROGRESS
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
 from resnet_deploy.engine import build
 from resnet_deploy.engine.build import BatchProfile, BuildOptions, build_engine
 from resnet_deploy.engine.cuda_driver import query_cuda_driver
@@ -28,7 +28,7 @@ def no_gpu() -> None:
         pytest.skip("there is a GPU here")
 
 
-@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("precision", MAIN_PRECISIONS)
 def test_an_engine_of_each_precision_is_built_without_a_gpu(save_onnx, rtx, precision: Precision) -> None:
     source = save_onnx(precision.value, manifest=True)
     result = build_engine(BuildOptions(onnx=source, targets=("sm86", "sm89"), batch=BatchProfile(min=1, opt=2, max=4)))

@@ -83,3 +83,18 @@ def test_a_built_engine_computes_what_onnxruntime_computes(save_onnx, images: np
         # float32 both; sums of 27 products, then of 8: below 1e-5 relative
         np.testing.assert_allclose(logits_of(runner, images), logits_of(reference, images), rtol=1e-4, atol=1e-4)
         assert (runner.timed_loop({"images": images}, 5) > 0).all()
+
+
+def test_a_type_that_numpy_has_not_is_named_with_the_way_out(tmp_path: Path) -> None:
+    file = tmp_path / "net.engine"
+    file.write_bytes(PLAN)
+    device = FakeDevice()
+    trt = fake_tensorrt(device)
+
+    def no_such_type(kind: str) -> type:
+        raise TypeError("Could not resolve TensorRT datatype to an equivalent numpy datatype.")  # its words for BF16
+
+    trt.nptype = no_such_type
+    with pytest.raises(EngineRunError, match="images is FLOAT, which numpy can not hold") as caught:
+        TensorRTRunner(file, PLAN, trt=trt, product="tensorrt", device=device)
+    assert "--io fp32" in caught.value.remedy

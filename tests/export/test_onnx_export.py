@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +15,9 @@ from resnet_deploy.core.specs import Precision
 from resnet_deploy.export import parity
 from resnet_deploy.export.batch_norm import fold_batch_norms
 from resnet_deploy.export.onnx_export import ExportOptions, export_onnx, onnx_from_torch
+from resnet_deploy.graph.bfloat16 import BF16_NOTE
+from resnet_deploy.graph.float16 import BF16_OPSET, bf16_from_fp32
+from resnet_deploy.graph.float_io import IO_TYPES
 from resnet_deploy.graph.session import open_session
 from resnet_deploy.nets.catalogue import find_net
 from resnet_deploy.nets.checkpoint import fresh_net, save_checkpoint
@@ -63,7 +69,10 @@ def test_batch_norm_is_folded_and_nothing_of_the_machine_is_left():
     model = bottleneck_onnx()
     kinds = {node.op_type for node in model.graph.node}
     assert kinds == {"Conv", "Relu", "MaxPool", "Add", "GlobalAveragePool", "Flatten", "Gemm"}
-    assert b"site-packages" not in model.SerializeToString() and b".py" not in model.SerializeToString()
+    texts = onnx.ModelProto.FromString(model.SerializeToString())
+    for weight in texts.graph.initializer:
+        weight.ClearField("raw_data")  # 32 MB of random weights hold any three bytes by chance
+    assert b"site-packages" not in texts.SerializeToString() and b".py" not in texts.SerializeToString()
 
 
 def test_folding_keeps_the_function():
@@ -150,12 +159,54 @@ def test_fp16_overflow_inside_the_network_fails_the_parity_check():
         parity.parity_with_fp32(fp16_from_fp32(model), model, SPEC.preprocess, name="m")
 
 
+def test_bf16_is_checked_by_a_run_with_roundings_and_says_so(checkpoint):
+    options = ExportOptions(checkpoint=checkpoint, precision=Precision.BF16)
+    bf16 = export_onnx(options)
+    assert bf16.file.name == "small.bf16.onnx" and bf16.parity.note == BF16_NOTE
+    # The 8 layers of resnet8: 2 * 8 * 2^-8 from inside; the edges stay FP32.
+    assert 2.0**-12 < bf16.parity.relative_error <= bf16.parity.tolerance == pytest.approx(16 * 2.0**-8, rel=1e-4)
+    manifest = read_manifest(bf16.file, kind="onnx")
+    assert manifest.precision is Precision.BF16 and manifest.details["parity"]["note"] == BF16_NOTE
+    assert manifest.options["opset"] == onnx.load(bf16.file).opset_import[0].version == BF16_OPSET
+    assert export_onnx(options).skipped
+    fp16 = export_onnx(ExportOptions(checkpoint=checkpoint, precision=Precision.FP16))
+    assert fp16.parity.note == "" and fp16.parity.relative_error < bf16.parity.relative_error
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+@pytest.mark.parametrize("io", [Precision.FP16, Precision.BF16])
+def test_other_edges_are_another_file_with_the_same_fp32_file_behind_it(checkpoint, precision, io):
+    options = ExportOptions(checkpoint=checkpoint, precision=precision, io=io)
+    result = export_onnx(options)
+    graph = onnx.load(result.file).graph
+    assert {t.type.tensor_type.elem_type for t in (*graph.input, *graph.output)} == {IO_TYPES[io]}
+    assert result.io is io and read_manifest(result.file).options["io"] == str(io)
+    fp32 = onnx.load(checkpoint.with_name("small.fp32.onnx")).graph
+    assert fp32.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert export_onnx(options).skipped
+    assert not export_onnx(replace(options, io=Precision.FP32)).skipped
+
+
+def test_a_changed_weight_fails_the_bf16_parity_check():
+    """Planted fault: the classifier's weights halved."""
+    model = resnet8_onnx()
+    half = bf16_from_fp32(model)
+    assert parity.parity_with_fp32(half, model, SPEC.preprocess, name="m", precision=Precision.BF16)
+    tensor = next(t for t in half.graph.initializer if t.name == "fc.weight")
+    values = onnx.numpy_helper.to_array(tensor).astype(np.float32) / 2
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(ml_dtypes.bfloat16), tensor.name))
+    with pytest.raises(ExportError, match="disagree"):
+        parity.parity_with_fp32(half, model, SPEC.preprocess, name="m", precision=Precision.BF16)
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
         ({}, "neither"),
         ({"net": "resnet8", "checkpoint": "a.safetensors"}, "a.safetensors and resnet8"),
         ({"net": "resnet8", "precision": Precision.INT8}, "not int8"),
+        ({"net": "resnet8", "precision": Precision.FP16, "io": Precision.FP8}, "io is fp8, expected fp32, fp16, bf16"),
+        ({"net": "resnet8", "io": Precision.FP16}, "io is fp16, but an FP32 file keeps"),
         ({"net": "resnet8", "seed": -1}, "-1"),
     ],
 )

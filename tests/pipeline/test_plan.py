@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import MAIN_PRECISIONS
 from resnet_deploy.pipeline.plan import DeployPlan, TrainPlan, demo_plan, load_plan
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "deploy.md"
@@ -16,7 +16,7 @@ def test_the_plan_in_the_guide_is_one(tmp_path):
     plan = load_plan(tmp_path / "plan.toml")
     assert plan.spec().name == "resnet20" and plan.build.targets == ("sm86", "sm89")
     assert plan.out == tmp_path / "out" and plan.data == str(tmp_path / "cifar10")
-    assert plan.precisions == tuple(Precision) and plan.is_trained
+    assert plan.precisions == MAIN_PRECISIONS and plan.is_trained
 
 
 def test_paths_are_taken_from_the_plans_folder(tmp_path):

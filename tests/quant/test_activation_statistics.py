@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -85,3 +87,10 @@ def test_not_finite_is_refused_by_name(bad):
 def test_only_zeros():
     statistics = _seen(np.zeros(5, dtype=np.float32))
     assert (statistics.num_zeros, statistics.largest, statistics.exponent, statistics.bin_width) == (5, 0.0, None, 0.0)
+
+
+def test_the_sign_of_zero_does_not_tell_which_image_came_first():
+    """min(0.0, -0.0) is the first of the two in Python, and -0.0 is written as such."""
+    first, second = _seen(np.float32([-0.0]), np.float32([0.0, 3.0])), _seen(np.float32([0.0, 3.0]), np.float32([-0.0]))
+    assert str(_state(first)) == str(_state(second))
+    assert math.copysign(1.0, first.minimum) == 1.0

@@ -2,72 +2,20 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
-from onnx import numpy_helper
 
 from resnet_deploy.core.artifacts import read_manifest
 from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, CalibrationError, ConfigError, DataError
 from resnet_deploy.core.specs import Precision
-from resnet_deploy.data.source import Subset, open_images
 from resnet_deploy.export.onnx_export import ExportOptions, export_onnx
 from resnet_deploy.nets.catalogue import find_net
-from resnet_deploy.quant.calibrate import CalibrateOptions, calibrate, collect_statistics
+from resnet_deploy.quant.calibrate import CalibrateOptions, calibrate
 from resnet_deploy.quant.placement import find_placement
 from resnet_deploy.quant.quantize import QuantizeOptions, quantize_onnx
 from resnet_deploy.quant.table import read_table
 from tests.reference.small_networks import resnet8_onnx
 
 PREPROCESS = find_net("resnet8").preprocess
-
-
-def _plain(collected) -> tuple:
-    tensors = {
-        name: (s.minimum, s.maximum, s.exponent, s.num_zeros, s.counts.tolist())
-        for name, s in collected.tensors.items()
-    }
-    return tensors, sorted(collected.hashes), collected.num_images, collected.num_constant
-
-
-def test_threads_and_order_leave_no_trace():
-    model, source = resnet8_onnx(), open_images("noise")
-    tensors = find_placement(model).tensors
-
-    def collect(indices, threads):
-        return _plain(collect_statistics(model, tensors, Subset(source, indices), PREPROCESS, num_threads=threads))
-
-    first = collect(np.arange(9), 1)
-    assert collect(np.arange(9), 3) == first
-    assert collect(np.random.default_rng(0).permutation(9), 2) == first
-    assert collect(np.arange(1, 10), 2) != first
-
-
-def test_repeats_and_constant_images_are_counted():
-    class Gray:
-        description, classes, labels = "gray", (), np.full(4, -1)
-
-        def __len__(self):
-            return 4
-
-        def image(self, index):
-            return np.full((32, 32, 3), 7 if index < 3 else 8, dtype=np.uint8)
-
-        def name(self, index):
-            return str(index)
-
-    model = resnet8_onnx()
-    seen = collect_statistics(model, find_placement(model).tensors, Gray(), PREPROCESS)
-    assert (seen.num_images, len(seen.hashes), seen.num_constant) == (4, 2, 4)
-
-
-def test_not_a_number_in_the_network_names_the_tensor():
-    model = resnet8_onnx()
-    tensor = next(t for t in model.graph.initializer if t.name == "layer2.0.conv1.bias")
-    tensor.CopyFrom(numpy_helper.from_array(np.full(32, np.inf, dtype=np.float32), tensor.name))
-    with pytest.raises(CalibrationError, match=r"'layer2\.0\.relu'"):
-        collect_statistics(
-            model, find_placement(model).tensors, Subset(open_images("noise"), [0]), PREPROCESS, num_threads=1
-        )
 
 
 def test_chain_to_int8(exported, tmp_path):

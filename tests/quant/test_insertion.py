@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -21,13 +22,14 @@ from resnet_deploy.quant.quantize import quantize_model
 from resnet_deploy.quant.table import CalibrationTable
 from tests.reference.small_networks import bottleneck_onnx, copy_of, make_table, resnet8_onnx
 
+HALVES = {Precision.FP16: np.float16, Precision.BF16: ml_dtypes.bfloat16}
 BOTH_FLOATS = pytest.mark.parametrize("float_precision", [Precision.FP32, Precision.FP16])
 
 
 @settings(max_examples=200, deadline=None)
 @given(
     hnp.arrays(np.float32, (3, 4, 2), elements=st.floats(-1000, 1000, width=32)),
-    st.sampled_from([Precision.FP32, Precision.FP16]),
+    st.sampled_from([Precision.FP32, *HALVES]),
     st.sampled_from([0, 1]),
     st.sampled_from([1.0, 2.0**-12, 2.0**-20]),
 )
@@ -40,8 +42,9 @@ def test_weight_error_is_at_most_half_a_scale(weight, float_precision, axis, fac
     assert (error <= scales * (0.5 + 127 * 2.0**-23)).all()
     assert quantized.values.dtype == np.int8 and quantized.values.min() >= -127
     assert (quantized.scales > 0).all()
-    if float_precision is Precision.FP16:
-        np.testing.assert_array_equal(np.float32(np.float16(quantized.scales)), quantized.scales)
+    if float_precision in HALVES:
+        stored = quantized.scales.astype(HALVES[float_precision]).astype(np.float32)
+        np.testing.assert_array_equal(stored, quantized.scales)
 
 
 def test_all_zero_channel_gets_scale_one():
@@ -49,11 +52,18 @@ def test_all_zero_channel_gets_scale_one():
     assert quantized.scales.tolist() == [1, 1] and not quantized.values.any()
 
 
-@given(st.floats(0, 60000, width=32))
-def test_scale_rounded_up_is_never_smaller(scale):
-    rounded = float(representable_scale(np.float32(scale), Precision.FP16, up=True))
+@given(st.floats(0, 60000, width=32), st.sampled_from(list(HALVES)))
+def test_scale_rounded_up_is_never_smaller(scale, precision):
+    rounded = float(representable_scale(np.float32(scale), precision, up=True))
     assert rounded >= scale and rounded > 0
-    assert float(np.float16(rounded)) == rounded
+    assert float(np.float32(rounded).astype(HALVES[precision])) == rounded
+
+
+@given(st.floats(2.0**-10, 60000, width=32), st.sampled_from([(Precision.FP16, 2.0**-11), (Precision.BF16, 2.0**-8)]))
+def test_scale_is_rounded_to_the_nearest(scale, of):
+    precision, roundoff = of
+    rounded = float(representable_scale(np.float32(scale), precision))
+    assert abs(rounded - scale) <= roundoff * scale
 
 
 @BOTH_FLOATS

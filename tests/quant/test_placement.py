@@ -126,3 +126,18 @@ def test_wrong_requests():
     model.graph.node.append(helper.make_node("QuantizeLinear", ["logits"], ["q"], name="q"))
     with pytest.raises(GraphError, match="quantised already"):
         find_placement(model)
+
+
+def test_a_tensor_kept_in_float_takes_all_its_readers_with_it_and_says_so():
+    placement = find_placement(resnet8_onnx(), keep_float_tensors=("relu",))
+    assert "relu" not in placement.tensors and not any(r.tensor == "relu" for r in placement.reads)
+    assert {r.node: r.reason for r in placement.refusals} == {
+        "layer1.0.conv1": "tensor 'relu' is kept in floating point",
+        "layer1.0.add": "tensor 'relu' is kept in floating point",
+    }
+    assert all(w.node != "layer1.0.conv1" for w in placement.weights)
+
+
+def test_a_tensor_that_is_never_rounded_can_not_be_kept():
+    with pytest.raises(GraphError, match="no rule would quantise a tensor called 'logits'"):
+        find_placement(resnet8_onnx(), keep_float_tensors=("logits",))

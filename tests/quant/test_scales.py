@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.quant.scales import METHODS, amax_of, entropy_amax, mse_amax, scale_of_amax
+from resnet_deploy.quant.scales import METHODS, amax_of, checked_method, entropy_amax, mse_amax, scale_of_amax
 from resnet_deploy.quant.statistics import TensorStatistics
 from tests.reference.plain_entropy import entropy_bins
 
@@ -75,6 +78,46 @@ def test_scale_follows_the_units(method):
     assert amax_of(_seen(values * 16), method) == 16 * amax_of(_seen(values), method)
 
 
-def test_unknown_method():
-    with pytest.raises(ConfigError, match="'median'"):
-        amax_of(_seen([1.0]), "median")
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.one_of(st.just(0.0), st.floats(-100, 100, width=32, allow_subnormal=False)), min_size=1, max_size=80),
+    st.sampled_from(["1", "37.5", "50", "90", "99", "99.99", "100"]),
+)
+def test_percentile_is_the_upper_edge_of_the_right_bin(values, percent):
+    """Oracle: sorted magnitudes and a rank by exact arithmetic; the bin is that of the value of this rank."""
+    statistics = _seen(values)
+    magnitudes = sorted(abs(Fraction(float(np.float32(v)))) for v in values)
+    rank = math.ceil(Fraction(percent) * len(values) / 100)
+    value = magnitudes[rank - 1]
+    expected = 0.0
+    if value:
+        edge = (value // Fraction(statistics.bin_width) + 1) * Fraction(statistics.bin_width)
+        expected = min(float(edge), statistics.largest)
+    assert amax_of(statistics, f"percentile:{percent}") == expected
+
+
+def test_percentile_cuts_what_it_says():
+    values = np.append(np.full(9_999, 1.0), 50.0)  # exactly 99.99 % lie at 1
+    width = _seen(values).bin_width
+    assert amax_of(_seen(values), "percentile:99.99") == 1.0 + width
+    assert amax_of(_seen(values), "percentile:99.991") == 50.0
+    assert amax_of(_seen(np.append(values, np.zeros(10_000))), "percentile:50") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("method", "spelled"),
+    [
+        ("percentile:99.990", "percentile:99.99"),
+        ("percentile:100", "percentile:100"),
+        ("percentile:1e1", "percentile:10"),
+    ],
+)
+def test_a_method_has_one_spelling(method, spelled):
+    assert checked_method(method) == spelled
+
+
+@pytest.mark.parametrize("method", ["percentile", "percentile:", "percentile:0", "percentile:101", "percentile:nan",
+                                    "percentile:x", "percentile:-5", "median", "max:3", ""])  # fmt: skip
+def test_unknown_methods_are_refused(method):
+    with pytest.raises(ConfigError, match=f"calibration method {method!r}"):
+        amax_of(_seen([1.0]), method)

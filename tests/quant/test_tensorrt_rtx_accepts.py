@@ -11,7 +11,8 @@ import pytest
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.export.onnx_export import onnx_from_torch
 from resnet_deploy.graph.files import check_model
-from resnet_deploy.graph.float16 import fp16_from_fp32
+from resnet_deploy.graph.float16 import bf16_from_fp32, fp16_from_fp32
+from resnet_deploy.graph.float_io import with_float_io
 from resnet_deploy.graph.session import open_session
 from resnet_deploy.nets.catalogue import find_net
 from resnet_deploy.nets.checkpoint import fresh_net
@@ -38,11 +39,13 @@ def _in(precision: str, model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     if precision == "fp16":
         return fp16_from_fp32(model)
-    rest = Precision(precision.removeprefix("int8+"))
-    return quantize_model(model, make_table(model), float_precision=rest)[0]
+    if precision == "bf16":
+        return bf16_from_fp32(model)
+    kind, rest = map(Precision, precision.split("+"))
+    return quantize_model(model, make_table(model), precision=kind, float_precision=rest)[0]
 
 
-def _build(model: onnx.ModelProto) -> tuple[int | None, list[str]]:
+def _build(model: onnx.ModelProto, target: str = "SM86") -> tuple[int | None, list[str]]:
     """Size of the engine in bytes, None where the product refuses; and its errors."""
     said: list[str] = []
 
@@ -62,7 +65,7 @@ def _build(model: onnx.ModelProto) -> tuple[int | None, list[str]]:
         return None, said + [str(parser.get_error(i)) for i in range(parser.num_errors)]
     config = builder.create_builder_config()
     config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+    config.set_compute_capability(getattr(trt.ComputeCapability, target), 0)
     profile = builder.create_optimization_profile()
     shape = tuple(network.get_input(0).shape)[1:]
     profile.set_shape("images", (1, *shape), (4, *shape), (8, *shape))
@@ -71,7 +74,7 @@ def _build(model: onnx.ModelProto) -> tuple[int | None, list[str]]:
     return (None if engine is None else engine.nbytes), said
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8+fp16", "int8+fp32"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8+fp16", "int8+fp32", "int8+bf16"])
 @pytest.mark.parametrize(
     "make", [resnet8_onnx, bottleneck_onnx, _resnet20, pytest.param(_resnet50, marks=pytest.mark.slow)]
 )
@@ -92,3 +95,30 @@ def test_what_tensorrt_refuses_is_seen():
     zero_point.CopyFrom(onnx.numpy_helper.from_array(np.array(3, dtype=np.int8), "zero_point"))
     size, said = _build(model)
     assert size is None and said
+
+
+@pytest.mark.parametrize("rest", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("target", ["SM89", "SM120"])
+@pytest.mark.parametrize("make", [resnet8_onnx, bottleneck_onnx])
+def test_fp8_builds_where_the_gpu_has_it(make, target, rest):
+    size, said = _build(_in(f"fp8+{rest}", make()), target)
+    assert size is not None and not said, said
+
+
+@pytest.mark.parametrize(("precision", "target", "type_name"), [("fp8+fp16", "SM86", "fp8"), ("bf16", "SM75", "b16")])
+def test_a_gpu_without_the_type_is_refused_in_the_words_that_the_remedy_looks_for(precision, target, type_name):
+    size, said = _build(_in(precision, resnet8_onnx()), target)
+    assert size is None and any(f"datatypes: {type_name}" in text for text in said), said
+
+
+@pytest.mark.parametrize("target", ["SM80", "SM86", "SM89", "SM120"])
+def test_bf16_builds_from_ampere_on(target):
+    size, said = _build(_in("bf16", resnet8_onnx()), target)
+    assert size is not None and not said, said
+
+
+@pytest.mark.parametrize("io", [Precision.FP16, Precision.BF16])
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8+fp16"])
+def test_other_inputs_and_outputs_build(precision, io):
+    size, said = _build(with_float_io(_in(precision, resnet8_onnx()), io))
+    assert size is not None and not said, said

@@ -22,6 +22,7 @@ from resnet_deploy.train.distributed import SINGLE, World, join_world
 from resnet_deploy.train.images import error_counts, open_train_images
 from resnet_deploy.train.options import TrainOptions
 from resnet_deploy.train.step import StepSettings, TrainStep
+from resnet_deploy.train.subject import CatalogueNet
 from tests.train.jobs import Ended, Kill, run_job, trained, write_digit_folder
 from tests.train.test_resume import RECIPE, STREAMED, options, rows, same_weights
 
@@ -43,8 +44,8 @@ def trained_with(fault: str, is_double: bool, options: TrainOptions):
     elif fault == "no averaging":
         TrainStep._without_exchange = lambda self, wanted: self._forward.no_sync()
     if is_double:
-        fresh, normalize = loop._initial_net, augment.normalize_batch
-        loop._initial_net = lambda *arguments: fresh(*arguments).double()
+        fresh, normalize = CatalogueNet.build, augment.normalize_batch
+        CatalogueNet.build = lambda *arguments: fresh(*arguments).double()
         augment.normalize_batch = images.normalize_batch = lambda *arguments: normalize(*arguments).double()
     return trained(options)
 

@@ -26,9 +26,11 @@ class Watcher:
 
     def __init__(self, stop_at_step: int | None = None) -> None:
         self.lines: list[str] = []
+        self.begun: list[str] = []
         self.steps, self.stop_at_step, self.training = 0, stop_at_step, False
 
     def start(self, description: str, total: int | None) -> None:
+        self.begun.append(description)
         self.training = description.startswith("training")
 
     def advance(self, steps: int = 1, *, note: str = "") -> None:
@@ -243,8 +245,34 @@ def test_fewer_images_than_a_batch_make_one_batch(digit_folder, tmp_path):
 
 
 def test_a_batch_that_can_not_be_split_is_refused(digit_folder, tmp_path):
-    with pytest.raises(ConfigError, match=r"batch_size 16 .* 3 parts each"):
+    with pytest.raises(ConfigError, match=r"batch_size 16 \(of 64 images\) over 3 parts does not") as caught:
         train(options(tmp_path / "a.safetensors", digit_folder, how=StepSettings(accumulate=3)))
+    assert caught.value.remedy == "take --batch 15, say"
+    works = override_recipe(RECIPE, {"batch_size": 15, "steps": 1})
+    assert train(options(tmp_path / "a.safetensors", digit_folder, works, how=StepSettings(accumulate=3))).steps == 1
+    with pytest.raises(ConfigError, match="over 40 parts") as caught:
+        train(options(tmp_path / "a.safetensors", digit_folder, how=StepSettings(accumulate=40)))
+    assert caught.value.remedy == "take 32 parts or fewer, all processes together"  # 64 images, 2 in each
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"how": StepSettings(amp="fp16")}, MissingDependencyError, "fp16 training needs a CUDA device"),
+        ({"how": StepSettings(accumulate=3)}, ConfigError, "over 3 parts"),
+        ({"out": "a file/a.safetensors"}, ArtifactError, r"a\.safetensors can not be written: a part of its path"),
+    ],
+)
+def test_what_can_be_known_before_is_said_before_any_image_is_decoded(digit_folder, tmp_path, change, error, says):
+    if "amp" in str(change) and torch.cuda.is_available():
+        pytest.skip("a CUDA device is here, so fp16 can be trained")
+    (tmp_path / "a file").touch()
+    out = tmp_path / change.pop("out", "new/a.safetensors")
+    watcher = Watcher()
+    with pytest.raises(error, match=says):
+        train(options(out, digit_folder, **change), progress=watcher)
+    assert not watcher.begun
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a file"]
 
 
 def test_starting_weights_are_taken_and_the_classifier_only_for_the_same_classes(finished, digit_folder, tmp_path):

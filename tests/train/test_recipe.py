@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-import pytest
+from dataclasses import fields
 
+import pytest
+from typer.testing import CliRunner
+
+from resnet_deploy.cli.main import app
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.train.recipe import Recipe
 from resnet_deploy.train.recipe_book import known_recipes, load_recipe, override_recipe, recipe_toml, usual_recipe
@@ -9,7 +13,7 @@ from resnet_deploy.train.recipe_book import known_recipes, load_recipe, override
 
 def test_every_shipped_recipe_loads_under_its_own_name():
     assert known_recipes() == (
-        "fast-cifar", "fast-digits", "finetune", "modern-imagenet", "paper-cifar", "paper-imagenet",
+        "fast-cifar", "fast-digits", "finetune", "modern-imagenet", "paper-cifar", "paper-imagenet", "qat",
     )  # fmt: skip
     for name in known_recipes():
         assert load_recipe(name).name == name
@@ -87,11 +91,29 @@ def test_override_with_the_same_values_is_the_same_recipe():
         ("milestones=[5]", "milestones is .5.*unless schedule is 'step'"),
         ("momentum=0", "nesterov is True"),
         ("epochs", "'epochs' is not of the form key=value"),
+        ("milestones=abc", "1 problem:\n  'abc' is not a list, expected one such as .8000, 12000."),
+        ("rate=2", r"unknown key 'rate' \(learning_rate, start_learning_rate\?\)"),
     ],
 )
 def test_a_wrong_change_is_refused_by_name(change, message):
     with pytest.raises(ConfigError, match=message):
         override_recipe(load_recipe("fast-digits"), [change])
+
+
+def test_a_wrong_field_tells_where_the_fields_are_shown_and_lists_none_of_them():
+    for changes in (["bogus=2"], ["bogus=2", "epochs=x"], ["bogus"]):
+        with pytest.raises(ConfigError) as caught:
+            override_recipe(load_recipe("fast-digits"), changes)
+        assert "resnet-deploy recipes" in caught.value.remedy
+        assert "weight_decay" not in str(caught.value)
+
+
+def test_recipes_are_shown_with_every_field_and_a_zero_that_is_said():
+    shown = CliRunner().invoke(app, ["recipes", "modern-imagenet", "paper-imagenet"], env={"NO_COLOR": "1"}).stdout
+    lines = [[cell.strip() for cell in line.split("│")] for line in shown.splitlines()]
+    rows = {line[1]: line[2:4] for line in lines if len(line) > 4}
+    assert rows.keys() >= {field.name for field in fields(Recipe)} - {"name"}
+    assert rows["norm_weight_decay"] == ["0", "-"] and rows["ema_decay"] == ["0.9999", "-"]
 
 
 def test_all_problems_are_reported_at_once():

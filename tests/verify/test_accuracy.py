@@ -46,9 +46,15 @@ def test_classes_in_another_order_are_matched_by_name(save_linear) -> None:
 
 
 def test_unknown_class_names_are_used_by_position_and_said(save_linear) -> None:
-    names = tuple("abcdefghij")
+    names = tuple("abcdefghi9")
     result = evaluate(EvaluateOptions(files=(save_linear("a.onnx", labels=names),), data="digits", split="val"))
-    assert result.top1_percent > 85 and "unknown" in result.note and "'0'" in result.note
+    assert result.top1_percent > 85 and "9 of 10 class names" in result.note and "'0'" in result.note
+
+
+def test_images_of_other_classes_altogether_are_refused(save_linear) -> None:
+    file = save_linear("a.onnx", labels=tuple("abcdefghij"))
+    with pytest.raises(DataError, match=r"\('0', '1', '2', \.\.\.\).*a\.onnx.*\('a', 'b', 'c', \.\.\.\)"):
+        evaluate(EvaluateOptions(files=(file,), data="digits", split="val"))
 
 
 def test_another_number_of_classes_is_refused_with_both_numbers(save_linear) -> None:

@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
 from resnet_deploy.core.artifacts import manifest_path, read_manifest, write_manifest
 from resnet_deploy.core.errors import ArtifactError, ConfigError, EngineRunError
 from resnet_deploy.core.specs import Precision
-from resnet_deploy.verify.thresholds import Thresholds
+from resnet_deploy.graph.bfloat16 import BF16_NOTE
+from resnet_deploy.graph.float16 import bf16_from_fp32
+from resnet_deploy.verify.thresholds import Thresholds, resolve_limits
 from resnet_deploy.verify.verdict import ValidateOptions, Verdict, read_verdict, validate, verdict_path
 
 
@@ -182,3 +185,20 @@ def test_a_corrupt_image_ends_the_comparison_unless_it_may_be_skipped(save_linea
     assert validate(options).skipped and read_verdict(Path(verdict.file)).bad_images == verdict.bad_images
     with pytest.raises(ConfigError, match="skip_bad is -1"):
         ValidateOptions(**sides, data="digits", skip_bad=-1)
+
+
+def test_a_verdict_says_what_ran_in_the_place_of_bf16(save_linear):
+    reference, candidate = save_linear("ref.onnx"), save_linear("cand.bf16.onnx", precision=Precision.BF16)
+    onnx.save(bf16_from_fp32(onnx.load(candidate)), candidate)
+    manifest = read_manifest(candidate, verify=False)
+    write_manifest(candidate, kind="onnx", stage="export", parent=manifest, precision=Precision.BF16)
+    verdict = _validate(reference, candidate)
+    assert verdict and f"candidate: {BF16_NOTE}" in verdict.notes
+    assert verdict.limits.min_sqnr_db == 12.0  # BF16's own
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_every_precision_has_limits(precision):
+    limits = resolve_limits(Thresholds(), precision)
+    # Noise at right angles to the signal: the cosine that belongs to the SQNR; the limit is no stricter.
+    assert limits.min_cosine <= 1 / np.sqrt(1 + 10 ** (-limits.min_sqnr_db / 10))

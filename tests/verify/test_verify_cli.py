@@ -23,6 +23,14 @@ def test_evaluate_prints_one_json_document(save_linear) -> None:
     assert answer["num_images"] == 50 and answer["top1_low"] < answer["top1_percent"] < answer["top1_high"]
 
 
+def test_the_number_of_images_is_said_once(save_linear) -> None:
+    file = save_linear("a.onnx")
+    for words, expected in ((("--images", 50), "50 of digits/val"), ((), "599 (digits/val)")):
+        shown = _run("evaluate", file, "--data", "digits", "--split", "val", *words).stdout
+        row = next(line for line in shown.splitlines() if "│ images " in line)
+        assert [cell.strip() for cell in row.split("│")][2] == expected
+
+
 def test_evaluate_shows_a_table_and_classes(save_linear) -> None:
     result = _run("evaluate", save_linear("a.onnx"), "--data", "digits", "--split", "val", "--per-class")
     assert result.exit_code == ExitCode.DONE and "top-1" in result.stdout and "By class" in result.stdout
@@ -63,6 +71,7 @@ def test_nan_outputs_end_with_1_and_not_with_a_fault_of_ours(save_linear) -> Non
         (("validate", "a.onnx", "-r", "a.onnx"), "--data"),
         (("validate", "cut.onnx", "-r", "a.onnx", "--data", "digits"), "cut off"),
         (("validate", "a.onnx", "-r", "a.onnx", "--data", "digits", "--min-agreement", "97"), "97"),
+        (("evaluate", "plan.toml", "--data", "digits"), "ending in '.toml' can not be run"),
         (("validate", "notes.txt", "-r", "a.onnx", "--data", "digits", "--split", "val"), "notes.txt"),
     ],
 )
@@ -117,9 +126,11 @@ def test_protocols_that_do_not_fit_end_with_2(save_linear, words: tuple, says: s
         (("a.safetensors", "b.safetensors", "--ensemble", "--net", "resnet20"), "leave --net"),
         (("a.safetensors", "--resize", "300"), "--resize is for ten-crop"),
         (("missing.safetensors", "b.safetensors", "--ensemble"), "missing.safetensors: no such file"),
+        (("missing.safetensors",), "missing.safetensors: no such file"),
     ],
 )
 def test_exports_that_do_not_fit_end_with_2(tmp_path, monkeypatch, words: tuple, says: str) -> None:
     monkeypatch.chdir(tmp_path)
     result = _run("export", *words)
     assert result.exit_code == ExitCode.BAD_INPUT and says in " ".join(result.stderr.split())
+    assert "tracing" not in result.stderr

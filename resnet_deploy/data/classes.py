@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["ClassMap", "map_classes"]
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,8 @@ def map_classes(source: ImageSource, labels: tuple[str, ...] | None, num_outputs
         num_outputs: How many logits it gives.
         file: The network's file, for messages.
     Raises:
-        DataError: The images have no labels, or the numbers of classes differ; names both.
+        DataError: The images have no labels, the numbers of classes differ, or not one class has a name that the
+            other side knows; names both.
     """
     if not source.classes or (len(source) and int(source.labels.min()) < 0):
         raise DataError(
@@ -62,7 +64,14 @@ def map_classes(source: ImageSource, labels: tuple[str, ...] | None, num_outputs
         place = {name: i for i, name in enumerate(labels)}
         to_output = np.array([place[name] for name in source.classes], dtype=np.int64)
         return ClassMap(to_output=to_output, names=labels, note="class order differs; classes were matched by name")
-    missing = sorted(set(source.classes) - set(labels))
+    missing = [name for name in source.classes if name not in set(labels)]
+    if len(missing) == num_outputs and _are_names(labels) and _are_names(source.classes):
+        raise DataError(
+            f"no class of {source.description} ({_first(source.classes)}) is one that {file} tells apart "
+            f"({_first(labels)}), so no answer could be called right",
+            remedy="give images of the network's classes; where only the names differ, name the folders as the network "
+            "does, or import it anew with --labels",
+        )
     note = (
         f"{len(missing)} of {num_outputs} class names of {source.description} are unknown to {file} "
         f"(first: {missing[0]!r}); output i is taken as the data set's class i"
@@ -70,3 +79,12 @@ def map_classes(source: ImageSource, labels: tuple[str, ...] | None, num_outputs
         else f"{file} names a class twice; output i is taken as the data set's class i"
     )
     return ClassMap(to_output=same_order, names=labels, note=note)
+
+
+def _are_names(classes: tuple[str, ...]) -> bool:
+    """Whether they say what is seen; numbers in order do not, as `import` gives them, nor do WordNet's (ImageNet's)."""
+    return not all(re.fullmatch(r"class_\d+|n\d{8}", name) for name in classes)
+
+
+def _first(classes: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, classes[:3])) + (", ..." if len(classes) > 3 else "")

@@ -1,0 +1,141 @@
+"""Sets of float layers as graphs, as files, and as scores: what a search for a budget works with."""
+
+from __future__ import annotations
+
+__all__ = ["Candidates"]
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from resnet_deploy.core.artifacts import Manifest
+from resnet_deploy.core.progress import Progress
+from resnet_deploy.core.specs import Precision
+from resnet_deploy.graph.files import read_onnx
+from resnet_deploy.graph.float16 import fp16_from_fp32
+from resnet_deploy.quant.budget_search import PathPoint, greedy_path
+from resnet_deploy.quant.cost import COST_UNITS, LayerCost, float_costs, layer_cost, read_latencies
+from resnet_deploy.quant.exact_input import PIXEL_SCALE, PIXELS
+from resnet_deploy.quant.noise import measure_noise
+from resnet_deploy.quant.quantize import Prepared, QuantizeOptions, QuantizeResult, prepare, quantize_onnx
+from resnet_deploy.quant.refine import open_refinement_images, refine_model
+from resnet_deploy.quant.score_log import ScoreLog, score_key
+from resnet_deploy.quant.scoring import Score, ScoringImages, logits_of_model, score_logits
+from resnet_deploy.quant.table import read_table
+from resnet_deploy.quant.units import layer_units, reader_groups
+
+_NOISE_IMAGES = 1024
+_FLOATS = {Precision.FP32: lambda model: model, Precision.FP16: fp16_from_fp32}
+"""What ONNX Runtime runs on a processor, and how a graph is made so."""
+
+
+class Candidates:
+    """A network of which any set of nodes can stay in float.
+
+    Attributes:
+        layers: What every node costs.
+        cost_unit, costs: The unit, and what every node costs more in float, as a share.
+        noise: First-order effect of every rounding.
+        log: Scores measured so far.
+        written: Of the file that was delivered last.
+    """
+
+    def __init__(
+        self,
+        options: QuantizeOptions,
+        cost: str,
+        manifest: Manifest,
+        images: ScoringImages,
+        *,
+        num_threads: int,
+        progress: Progress,
+    ) -> None:
+        self._options, self._images, self._num_threads, self._progress = options, images, num_threads, progress
+        self._manifest = manifest
+        self._table = read_table(options.table_file(), network_sha256=manifest.sha256)
+        self._model = read_onnx(options.onnx)
+        self.layers = layer_cost(self._model)
+        self.cost_unit, self.costs = _costs(self.layers, cost)
+        whole = self._prepared(())
+        self._original = whole.original
+        table = replace(self._table, tensors={**self._table.tensors, PIXELS: PIXEL_SCALE})
+        self.noise = measure_noise(whole.original, table, images.batches(_NOISE_IMAGES), progress=progress)
+        self._refined = self._refine(whole)
+        self.log = ScoreLog(options.file().with_name(f"{options.file().name}.scores.jsonl"))
+        self.written: QuantizeResult | None = None
+
+    def path(self) -> tuple[PathPoint, ...]:
+        """The greedy path from what the user leaves in float on."""
+        fixed = {refusal.node for refusal in self._prepared(self._options.exclude).placement.refusals}
+        units = (*layer_units(self._original).values(), *reader_groups(self._original).values())
+        return greedy_path(
+            self.noise,
+            list(dict.fromkeys(units)),
+            self.costs,
+            keep_one_of=[name for name, layer in self.layers.items() if layer.multiply_adds and name not in fixed],
+            start=fixed & set(self.layers),
+        )
+
+    def measure(self, nodes: tuple[str, ...]) -> Score:
+        """Of the graph that would be delivered, but for refinement, see `_refine`."""
+        options = self._options
+        key = score_key(
+            self._manifest.sha256,
+            self._table,
+            self._images.fingerprint,
+            nodes,
+            options.keep_float,
+            options.exact_input,
+            options.refine,
+            options.float_precision,
+        )
+        return self.log.score(key, lambda: self._score(_FLOATS[options.float_precision](self._with_refinement(nodes))))
+
+    def deliver(self, nodes: tuple[str, ...]) -> Score:
+        """Write the file with `nodes` in float, read it back, and score that."""
+        self.written = quantize_onnx(replace(self._options, exclude=nodes), self._progress)
+        return self._score(read_onnx(self.written.file))
+
+    def _prepared(self, nodes: tuple[str, ...]) -> Prepared:
+        return prepare(
+            self._model,
+            self._table,
+            float_precision=self._options.float_precision,
+            exclude=nodes,
+            keep_float=self._options.keep_float,
+            preprocess=self._manifest.preprocess if self._options.exact_input else None,
+        )
+
+    def _refine(self, whole: Prepared) -> dict[str, onnx.TensorProto]:
+        """Constants after refinement of the network with everything in int8; empty where none was asked for.
+
+        Refining every set anew would take minutes each; int8 layers of a smaller set are scored with these constants,
+        and the file that is delivered is refined for its own set.
+        """
+        refine = self._options.refine
+        if refine is None:
+            return {}
+        source = open_refinement_images(refine)
+        refined, _ = refine_model(
+            whole.original, whole.quantized, source, self._manifest.preprocess, refine, progress=self._progress
+        )
+        return {tensor.name: tensor for tensor in refined.graph.initializer}
+
+    def _with_refinement(self, nodes: tuple[str, ...]) -> onnx.ModelProto:
+        quantized = self._prepared(nodes).quantized
+        in_float = {name for node in quantized.graph.node if node.name in nodes for name in node.input}
+        for tensor in quantized.graph.initializer:
+            other = self._refined.get(tensor.name)
+            if other is not None and other.dims == tensor.dims and tensor.name not in in_float:
+                tensor.CopyFrom(other)
+        return quantized
+
+    def _score(self, model: onnx.ModelProto) -> Score:
+        return score_logits(logits_of_model(model, self._images.batches(), self._num_threads), self._images)
+
+
+def _costs(layers: dict[str, LayerCost], cost: str) -> tuple[str, dict[str, float]]:
+    if cost in COST_UNITS and cost != "latency":
+        return cost, float_costs(layers, cost)
+    return "latency", float_costs(layers, "latency", latencies=read_latencies(Path(cost)))

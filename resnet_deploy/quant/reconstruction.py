@@ -1,0 +1,169 @@
+"""Refinement after rounding, layer by layer, from unlabelled images: bias correction and adaptive rounding.
+
+Both go through the quantised network from its input on, with all images at once: when a layer's input is there, as
+the layers before it (already refined) make it, its weights are rounded for that input; when its output is there,
+its bias takes up the mean difference to the FP32 network. One forward pass of each network in all.
+"""
+
+from __future__ import annotations
+
+__all__ = ["REFINEMENTS", "reconstruct"]
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor
+
+from resnet_deploy.core.errors import ConfigError
+from resnet_deploy.core.progress import NO_PROGRESS, Progress
+from resnet_deploy.graph.torch_graph import TorchGraph
+from resnet_deploy.quant.adaptive_rounding import input_moments, round_with_compensation
+
+REFINEMENTS = ("bias", "rounding")
+
+_CHUNK = 16  # images of one FP32 pass; a fixed number, so that the result depends on the images alone
+
+
+def reconstruct(
+    original: onnx.ModelProto,
+    quantized: onnx.ModelProto,
+    images: np.ndarray,
+    refinements: Sequence[str],
+    *,
+    progress: Progress = NO_PROGRESS,
+) -> onnx.ModelProto:
+    """A copy of `quantized` with other int8 weights and biases; its scales, nodes and names stay.
+
+    Args:
+        original: FP32.
+        quantized: What `insert_qdq` made of it; its floats are FP32.
+        images: [N, 3, H, W] float32, preprocessed. A few hundred; all are in memory at once, and with them the
+            activations of the two or three tensors that are in use at a time.
+        refinements: Names of REFINEMENTS.
+    Raises:
+        ConfigError: An unknown refinement.
+        GraphError: An operator that can not be run in PyTorch here; lists them.
+    Source: bias correction: Nagel et al., arXiv:1906.04721, section 4.2 (with data). Adaptive rounding: see
+        `quant.adaptive_rounding`.
+    """
+    if unknown := [name for name in refinements if name not in REFINEMENTS]:
+        raise ConfigError(f"unknown refinement {unknown[0]!r}", remedy=f"known are {', '.join(REFINEMENTS)}")
+    reference, graph = TorchGraph(original), TorchGraph(quantized)
+    layers = _int8_layers(graph)
+    progress.start(f"refine: {' and '.join(refinements)}", len(layers))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums are the same on every machine then
+    try:
+        with torch.no_grad():
+            wanted = [layer.output for layer in layers if layer.bias] if "bias" in refinements else []
+            means = _output_means(reference, images, wanted)
+            originals = {layer.weight: reference.constants[layer.weight_name] for layer in layers}
+            change = _changes(layers, means, originals if "rounding" in refinements else {}, progress)
+            batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
+            graph.run({graph.input_names[0]: batch}, change=change)
+    finally:
+        torch.set_num_threads(threads)
+    return _written(quantized, graph, layers)
+
+
+class _Layer:
+    """A Conv or Gemm with an int8 weight behind a DequantizeLinear."""
+
+    def __init__(self, node: onnx.NodeProto, dequantize: onnx.NodeProto, graph: TorchGraph) -> None:
+        self.input, self.output = node.input[0], node.output[0]
+        self.weight = dequantize.input[0]
+        self.bias = node.input[2] if len(node.input) > 2 else None
+        self._graph, self._scale, self._op_type = graph, dequantize.input[1], node.op_type
+        self._attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        self._axis = next((a.i for a in dequantize.attribute if a.name == "axis"), 1)
+
+    @property
+    def weight_name(self) -> str:
+        """Of the float weight in the FP32 graph, after which `insert_qdq` names the int8 one."""
+        return self.weight.rpartition(".")[0]
+
+    def round(self, values: Tensor, original: Tensor, *, centred: bool) -> None:
+        """Round the float weight `original` for the layer's input `values`.
+
+        Args:
+            centred: The bias takes up the mean error, so only what varies counts.
+        """
+        constants = self._graph.constants
+        rows = original.movedim(self._axis, 0)
+        moments = input_moments(values, self._op_type, self._attributes, tuple(original.shape[2:]))
+        scale = constants[self._scale].reshape(-1).expand(len(rows))
+        second = moments.covariance if centred else moments.second
+        rounded = round_with_compensation(rows.reshape(len(rows), -1), second, scale)
+        constants[self.weight] = rounded.reshape(rows.shape).movedim(0, self._axis).contiguous()
+
+    def correct(self, values: Tensor, mean: Tensor) -> Tensor:
+        """Move the bias so that the mean output of every channel is `mean`; gives the corrected output."""
+        difference = (mean - _channel_sums(values) / (values.numel() / values.shape[1])).float()
+        self._graph.constants[self.bias] = self._graph.constants[self.bias] + difference
+        return values + difference.reshape([1, -1] + [1] * (values.dim() - 2))
+
+
+def _int8_layers(graph: TorchGraph) -> list[_Layer]:
+    made_by = {name: node for node in graph.nodes for name in node.output}
+    layers = []
+    for node in graph.nodes:
+        dequantize = made_by.get(node.input[1]) if node.op_type in ("Conv", "Gemm") else None
+        if dequantize is not None and dequantize.op_type == "DequantizeLinear":
+            layers.append(_Layer(node, dequantize, graph))
+    return layers
+
+
+def _changes(
+    layers: Sequence[_Layer], means: dict[str, Tensor], originals: dict[str, Tensor], progress: Progress
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """What to do when a tensor of the quantised network is there."""
+    readers: dict[str, list[_Layer]] = defaultdict(list)
+    makers = {layer.output: layer for layer in layers}
+    for layer in layers if originals else ():
+        readers[layer.input].append(layer)
+
+    def refine(name: str) -> Callable[[Tensor], Tensor]:
+        def change(values: Tensor) -> Tensor:
+            if name in means:
+                values = makers[name].correct(values, means[name])
+            for layer in readers[name]:
+                layer.round(values, originals[layer.weight], centred=layer.output in means)
+            if name in makers:
+                progress.advance()
+            return values
+
+        return change
+
+    return {name: refine(name) for name in {*readers, *makers}}
+
+
+def _output_means(graph: TorchGraph, images: np.ndarray, names: list[str]) -> dict[str, Tensor]:
+    """Mean over images and positions of every channel, float64."""
+    sums = {name: torch.zeros((), dtype=torch.float64) for name in names}
+    counts = dict.fromkeys(names, 0)
+    for start in range(0, len(images) if names else 0, _CHUNK):
+        batch = torch.from_numpy(images[start : start + _CHUNK]).contiguous(memory_format=torch.channels_last)
+        for name, values in zip(names, graph.run({graph.input_names[0]: batch}, names), strict=True):
+            sums[name] = sums[name] + _channel_sums(values)
+            counts[name] += values.numel() // values.shape[1]
+    return {name: sums[name] / counts[name] for name in names}
+
+
+def _channel_sums(values: Tensor) -> Tensor:
+    return values.transpose(0, 1).flatten(1).sum(1, dtype=torch.float64)
+
+
+def _written(quantized: onnx.ModelProto, graph: TorchGraph, layers: Sequence[_Layer]) -> onnx.ModelProto:
+    result = onnx.ModelProto()
+    result.CopyFrom(quantized)
+    changed = {layer.weight: np.int8 for layer in layers}
+    changed |= {layer.bias: np.float32 for layer in layers if layer.bias}
+    for initializer in result.graph.initializer:
+        if initializer.name in changed:
+            values = graph.constants[initializer.name].numpy().astype(changed[initializer.name])
+            initializer.CopyFrom(numpy_helper.from_array(values, initializer.name))
+    return result

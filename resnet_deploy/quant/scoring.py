@@ -1,0 +1,190 @@
+"""How a quantised file decides against the FP32 network, on one set of images, by ONNX Runtime."""
+
+from __future__ import annotations
+
+__all__ = ["Score", "ScoringImages", "compare_logits", "load_scoring_images", "logits_of_model", "score_logits"]
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from resnet_deploy.core.artifacts import Manifest
+from resnet_deploy.core.errors import ArtifactError
+from resnet_deploy.core.metrics import paired_drop_interval, wilson_interval
+from resnet_deploy.core.progress import NO_PROGRESS, Progress
+from resnet_deploy.core.specs import Precision, Preprocess
+from resnet_deploy.data.classes import map_classes
+from resnet_deploy.data.decode_ahead import decode_ahead
+from resnet_deploy.data.preprocess import crop_pixels, normalize
+from resnet_deploy.data.source import open_images, stratified_sample
+from resnet_deploy.graph.files import read_onnx
+from resnet_deploy.graph.session import open_session
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """A candidate against FP32 on the same images.
+
+    Attributes:
+        agreement: Share of images on which both choose the same class; low and high are its 95 % Wilson interval.
+        num_nonfinite: Images for which a logit is NaN or infinite; they agree with nothing and are wrong.
+        sqnr_db: Energy of the FP32 logits over that of the difference, over all other images; None where there is
+            no difference.
+        top1_percent, drop: Top-1 of the candidate and its loss against FP32 in points; None without labels.
+        drop_low, drop_high: 95 % interval of the loss, from the images on which only one of the two is right.
+    """
+
+    num_images: int
+    num_agreeing: int
+    agreement: float
+    agreement_low: float
+    agreement_high: float
+    num_nonfinite: int
+    sqnr_db: float | None
+    top1_percent: float | None = None
+    drop: float | None = None
+    drop_low: float | None = None
+    drop_high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoringImages:
+    """Decoded images, what FP32 says of them, and what is true.
+
+    Attributes:
+        pixels: [N, H, W, 3] uint8 after resize and crop: a quarter of the memory of network inputs.
+        logits: [N, K] float32 of the FP32 network.
+        labels: [N] network outputs that should be largest; None where the images have no labels.
+        description, fingerprint: Of the source.
+    """
+
+    pixels: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray | None
+    preprocess: Preprocess
+    description: str
+    fingerprint: str
+
+    @property
+    def top1_percent(self) -> float | None:
+        """Of the FP32 network."""
+        return None if self.labels is None else 100.0 * float(np.mean(self.logits.argmax(axis=1) == self.labels))
+
+    def batches(self, num_images: int | None = None) -> Iterator[np.ndarray]:
+        """Network inputs [<= 32, 3, H, W] float32 of all images, or of at most `num_images`, evenly spread."""
+        count = len(self.pixels) if num_images is None else min(num_images, len(self.pixels))
+        places = np.arange(count) * len(self.pixels) // count
+        for start in range(0, count, _BATCH):
+            yield normalize(self.pixels[places[start : start + _BATCH]], self.preprocess)
+
+
+def load_scoring_images(
+    onnx_file: Path,
+    manifest: Manifest,
+    *,
+    data: str,
+    split: str | None,
+    num_images: int,
+    seed: int,
+    num_threads: int = 0,
+    progress: Progress = NO_PROGRESS,
+) -> ScoringImages:
+    """Decode images once and run the FP32 network over them once.
+
+    Args:
+        num_images: A stratified sample of that many; 0 takes all.
+    Raises:
+        ArtifactError: The file is not FP32, or its manifest has no preprocessing.
+        DataError: The images can not be used, or have other classes than the network.
+    """
+    if manifest.precision is not Precision.FP32 or manifest.preprocess is None:
+        raise ArtifactError(
+            f"{onnx_file} is {manifest.precision}, the FP32 file with its preprocessing is the reference",
+            remedy="make one with `resnet-deploy export`",
+        )
+    source = open_images(data, split=split)
+    if num_images:
+        source = stratified_sample(source, num_images, seed=seed)
+    preprocess = manifest.preprocess
+    crops = []
+    progress.start(f"decode {source.description}", len(source))
+    for _, batch in decode_ahead(
+        source,
+        lambda image, name: crop_pixels(image, preprocess, name=name),
+        batch_size=_BATCH,
+        num_threads=num_threads,
+    ):
+        crops.append(np.stack(batch))
+        progress.advance(len(batch))
+    pixels = np.concatenate(crops)
+    model = read_onnx(onnx_file)
+    progress.start("FP32 logits", len(pixels))
+    logits = logits_of_model(
+        model, (normalize(pixels[i : i + _BATCH], preprocess) for i in range(0, len(pixels), _BATCH)), num_threads
+    )
+    labels = None
+    if source.classes and int(source.labels.min()) >= 0:
+        classes = map_classes(source, manifest.labels, logits.shape[1], file=str(onnx_file))
+        labels = classes.to_output[source.labels]
+    return ScoringImages(
+        pixels=pixels,
+        logits=logits,
+        labels=labels,
+        preprocess=preprocess,
+        description=source.description,
+        fingerprint=source.fingerprint(),
+    )
+
+
+def logits_of_model(model: onnx.ModelProto, batches: Iterator[np.ndarray], num_threads: int = 0) -> np.ndarray:
+    """[N, K] float32, by ONNX Runtime."""
+    session = open_session(model, num_threads=num_threads)
+    name = session.get_inputs()[0].name
+    rows = [session.run(None, {name: batch})[0].astype(np.float32) for batch in batches]
+    return np.concatenate([row.reshape(len(row), -1) for row in rows])
+
+
+def score_logits(logits: np.ndarray, images: ScoringImages) -> Score:
+    """Compare [N, K] logits with those of FP32 for the same images."""
+    return compare_logits(logits, images.logits, images.labels)
+
+
+def compare_logits(logits: np.ndarray, wanted: np.ndarray, labels: np.ndarray | None = None) -> Score:
+    """Compare logits with those of FP32, both [N, K], row by row.
+
+    Args:
+        labels: [N] network outputs that should be largest.
+    """
+    finite = np.isfinite(logits).all(axis=1)
+    count, chosen, reference = len(logits), logits.argmax(axis=1), wanted.argmax(axis=1)
+    agreeing = int(((chosen == reference) & finite).sum())
+    low, high = wilson_interval(agreeing, count)
+    noise = float(np.square(logits[finite].astype(np.float64) - wanted[finite]).sum())
+    signal = float(np.square(wanted[finite], dtype=np.float64).sum())
+    truth = {}
+    if labels is not None:
+        right, before = (chosen == labels) & finite, reference == labels
+        lost, won = int((before & ~right).sum()), int((right & ~before).sum())
+        drop_low, drop_high = paired_drop_interval(lost, won, count)
+        truth = {
+            "top1_percent": 100.0 * float(right.mean()),
+            "drop": 100.0 * (lost - won) / count,
+            "drop_low": drop_low,
+            "drop_high": drop_high,
+        }
+    return Score(
+        num_images=count,
+        num_agreeing=agreeing,
+        agreement=agreeing / count,
+        agreement_low=low,
+        agreement_high=high,
+        num_nonfinite=int((~finite).sum()),
+        sqnr_db=10 * math.log10(signal / noise) if noise > 0 and signal > 0 else None,
+        **truth,
+    )
