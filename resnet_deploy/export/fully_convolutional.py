@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 
 from resnet_deploy.core.errors import ExportError
 from resnet_deploy.export.averaging import append_log_mean_softmax
-from resnet_deploy.graph.index import GraphIndex
+from resnet_deploy.graph.index import GraphIndex, attributes_of
 
 
 def fully_convolutional_onnx(model: onnx.ModelProto, *, window: tuple[int, int]) -> onnx.ModelProto:
@@ -58,7 +58,7 @@ def _is_read_by_linear(index: GraphIndex, node: onnx.NodeProto) -> bool:
 
 
 def _become_convolution(index: GraphIndex, linear: onnx.NodeProto, kernel: tuple[int, int]) -> None:
-    settings = {a.name: helper.get_attribute_value(a) for a in linear.attribute}
+    settings = attributes_of(linear)
     factors = settings.get("alpha", 1.0), settings.get("beta", 1.0)
     if not settings.get("transB", 0) or settings.get("transA", 0) or factors != (1.0, 1.0):
         raise ExportError(f"linear layer {linear.name!r} is {settings}, expected transB and no factors")

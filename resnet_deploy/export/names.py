@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from resnet_deploy import __version__
 from resnet_deploy.core.errors import ExportError
-from resnet_deploy.graph.index import GraphIndex
+from resnet_deploy.graph.index import GraphIndex, attributes_of
 
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
@@ -61,7 +61,7 @@ def _use_plain_operators(graph: onnx.GraphProto) -> None:
 
 def _drop_pools_of_one(graph: onnx.GraphProto) -> None:
     for node in [node for node in graph.node if node.op_type == "AveragePool"]:
-        settings = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        settings = attributes_of(node)
         is_identity = {*settings["kernel_shape"], *settings.get("strides", [1])} == {1}
         if is_identity and not any(settings.get("pads", [])):
             for reader in GraphIndex(graph).readers[node.output[0]]:

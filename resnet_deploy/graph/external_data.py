@@ -7,10 +7,10 @@ __all__ = ["read_onnx_with_data"]
 from pathlib import Path, PurePosixPath
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import external_data_helper
 
 from resnet_deploy.core.errors import ArtifactError, GraphError
+from resnet_deploy.graph.files import parse_onnx
 
 
 def read_onnx_with_data(path: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
@@ -25,17 +25,7 @@ def read_onnx_with_data(path: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
         GraphError: It is not an ONNX file, or names a file outside of its folder.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such file", remedy="check the path")
-    try:
-        model = onnx.load_model_from_string(path.read_bytes())
-    except DecodeError as error:
-        raise GraphError(
-            f"{path} is not an ONNX file, or is cut off ({path.stat().st_size} bytes): {error}",
-            remedy="copy or export it again",
-        ) from error
-    if not model.graph.node or not model.graph.output:
-        raise GraphError(f"{path} holds no network", remedy="copy or export it again")
+    model = parse_onnx(path, again="copy or export it again")
     outside = [tensor for tensor in _all_tensors(model) if external_data_helper.uses_external_data(tensor)]
     files = dict.fromkeys(_checked_file(path, tensor) for tensor in outside)
     if outside:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_model", "read_onnx", "write_onnx"]
+__all__ = ["check_model", "parse_onnx", "read_onnx", "write_onnx"]
 
 from pathlib import Path
 
@@ -20,24 +20,36 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         ArtifactError: There is no such file.
         GraphError: It is not an ONNX file, is cut off, or keeps its weights elsewhere.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such file", remedy="check the path, or make one with `resnet-deploy export`")
-    try:
-        model = onnx.load_model_from_string(path.read_bytes())
-    except DecodeError as error:
-        raise GraphError(
-            f"{path} is not an ONNX file, or is cut off ({path.stat().st_size} bytes): {error}",
-            remedy="make it again with `resnet-deploy export`",
-        ) from error
-    if not model.graph.node or not model.graph.output:
-        raise GraphError(f"{path} holds no network", remedy="make it again with `resnet-deploy export`")
+    model = parse_onnx(path, again="make it again with `resnet-deploy export`")
     for initializer in model.graph.initializer:
         if initializer.data_location == onnx.TensorProto.EXTERNAL:
             raise GraphError(
                 f"{path}: the weight {initializer.name!r} lies in another file",
                 remedy="save the model with its weights inside the file",
             )
+    return model
+
+
+def parse_onnx(path: Path, *, again: str) -> onnx.ModelProto:
+    """The network in a file, as far as it is in the file itself.
+
+    Args:
+        again: What the user can do about a broken file.
+    Raises:
+        ArtifactError: There is no such file.
+        GraphError: It is not an ONNX file, or is cut off.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file", remedy=f"check the path, or {again}")
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except DecodeError as error:
+        raise GraphError(
+            f"{path} is not an ONNX file, or is cut off ({path.stat().st_size} bytes): {error}", remedy=again
+        ) from error
+    if not model.graph.node or not model.graph.output:
+        raise GraphError(f"{path} holds no network", remedy=again)
     return model
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
-from resnet_deploy.graph.index import GraphIndex
+from resnet_deploy.graph.index import GraphIndex, attribute_of
 
 _EPSILON = 1e-5  # ONNX's default
 
@@ -75,7 +75,7 @@ def check_batch_norm(graph: GraphIndex, node: onnx.NodeProto) -> BatchNormFold |
     def refuse(tensor: str, reason: str) -> NotFolded:
         return NotFolded(node=node.name, tensor=tensor, reason=reason)
 
-    if _attribute(node, "training_mode", 0) or any(graph.readers[name] for name in node.output[1:]):
+    if attribute_of(node, "training_mode", 0) or any(graph.readers[name] for name in node.output[1:]):
         return refuse(node.output[0], "it is set to training: it normalises by the batch's own statistics")
     if layer is None or layer.op_type not in ("Conv", "Gemm"):
         what = "the network's input" if layer is None else f"{layer.op_type} {layer.name!r}"
@@ -95,7 +95,7 @@ def _check_values(graph: GraphIndex, node: onnx.NodeProto, layer: onnx.NodeProto
     def refuse(tensor: str, reason: str) -> NotFolded:
         return NotFolded(node=node.name, tensor=tensor, reason=reason)
 
-    if layer.op_type == "Gemm" and (_attribute(layer, "alpha", 1.0) != 1 or _attribute(layer, "beta", 1.0) != 1):
+    if layer.op_type == "Gemm" and (attribute_of(layer, "alpha", 1.0) != 1 or attribute_of(layer, "beta", 1.0) != 1):
         return refuse(layer.input[1], f"{layer.name!r} has alpha or beta")
     channels = graph.initializer(layer.input[1]).dims[_channel_axis(layer)]
     for name in node.input[1:5]:
@@ -114,7 +114,7 @@ def _factor_and_shift(graph: GraphIndex, node: onnx.NodeProto) -> tuple[np.ndarr
     """y = factor * x + shift, per channel, float64."""
     gamma, beta, mean, variance = (graph.constant(name).astype(np.float64) for name in node.input[1:5])
     with np.errstate(invalid="ignore", divide="ignore"):
-        factor = gamma / np.sqrt(variance + _attribute(node, "epsilon", _EPSILON))
+        factor = gamma / np.sqrt(variance + attribute_of(node, "epsilon", _EPSILON))
         return factor, beta - mean * factor
 
 
@@ -148,7 +148,7 @@ def _rewrite(graph: onnx.GraphProto, index: GraphIndex, node: onnx.NodeProto) ->
 
 
 def _channel_axis(layer: onnx.NodeProto) -> int:
-    return 0 if layer.op_type == "Conv" or _attribute(layer, "transB", 0) else 1
+    return 0 if layer.op_type == "Conv" or attribute_of(layer, "transB", 0) else 1
 
 
 def _set_initializer(graph: onnx.GraphProto, tensor: onnx.TensorProto) -> None:
@@ -166,8 +166,3 @@ def _free_name(graph: onnx.GraphProto, wanted: str) -> str:
         number += 1
         name = f"{wanted}_{number}"
     return name
-
-
-def _attribute(node: onnx.NodeProto, name: str, default):
-    found = next((a for a in node.attribute if a.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)

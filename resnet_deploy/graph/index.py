@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["GraphIndex", "Reader"]
+__all__ = ["GraphIndex", "Reader", "attribute_of", "attributes_of"]
 
 from collections import defaultdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from resnet_deploy.core.errors import GraphError
 
@@ -56,3 +56,13 @@ class GraphIndex:
         """The node that makes the tensor, if it is of one of `op_types` (any, where none is named)."""
         node = self.producers.get(name)
         return node if node is not None and (not op_types or node.op_type in op_types) else None
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes as Python values, by name; strings are bytes."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def attribute_of(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """One attribute of a node, or `default` where it is not set."""
+    return attributes_of(node).get(name, default)

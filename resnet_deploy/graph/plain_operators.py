@@ -10,7 +10,7 @@ from math import prod
 import onnx
 from onnx import helper
 
-from resnet_deploy.graph.index import GraphIndex
+from resnet_deploy.graph.index import GraphIndex, attribute_of
 
 _Shapes = dict[str, tuple[int, ...]]
 
@@ -89,7 +89,7 @@ def _shapes(graph: onnx.GraphProto) -> _Shapes:
 
 
 def _is_mean_of_area(index: GraphIndex, node: onnx.NodeProto, shapes: _Shapes) -> bool:
-    axes = _attribute(node, "axes", None)
+    axes = attribute_of(node, "axes", None)
     if len(node.input) > 1 and index.is_constant(node.input[1]):
         axes = index.constant(node.input[1]).tolist()
     return axes is not None and len(shapes.get(node.input[0], ())) == 4 and sorted(a % 4 for a in axes) == [2, 3]
@@ -97,12 +97,12 @@ def _is_mean_of_area(index: GraphIndex, node: onnx.NodeProto, shapes: _Shapes) -
 
 def _is_pool_of_area(node: onnx.NodeProto, shapes: _Shapes) -> bool:
     area = shapes.get(node.input[0], ())[2:]
-    pads = any(_attribute(node, "pads", [])) or _attribute(node, "auto_pad", b"NOTSET") != b"NOTSET"
-    return len(area) == 2 and tuple(_attribute(node, "kernel_shape", ())) == area and not pads
+    pads = any(attribute_of(node, "pads", [])) or attribute_of(node, "auto_pad", b"NOTSET") != b"NOTSET"
+    return len(area) == 2 and tuple(attribute_of(node, "kernel_shape", ())) == area and not pads
 
 
 def _use_global_pool(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
-    keeps = _attribute(node, "keepdims", 1)
+    keeps = attribute_of(node, "keepdims", 1)
     _become(node, "GlobalAveragePool", [node.input[0]])
     if keeps:
         return
@@ -149,8 +149,3 @@ def _place(graph: onnx.GraphProto, node: onnx.NodeProto) -> int:
 def _become(node: onnx.NodeProto, op_type: str, inputs: Sequence[str], **attributes) -> None:
     made = helper.make_node(op_type, list(inputs), list(node.output), name=node.name, **attributes)
     node.CopyFrom(made)
-
-
-def _attribute(node: onnx.NodeProto, name: str, default):
-    found = next((a for a in node.attribute if a.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from resnet_deploy.core.errors import GraphError
-from resnet_deploy.graph.index import GraphIndex
+from resnet_deploy.graph.index import GraphIndex, attribute_of
 
 _MOVES_VALUES = {"Cast", "Flatten", "Identity", "MaxPool", "Pad", "Reshape", "Slice", "Transpose"}
 """Operators whose results are values that they read (or zero), so that a second rounding on the same grid is none."""
@@ -102,7 +102,7 @@ def find_rounded_weights(graph: onnx.GraphProto) -> tuple[RoundedWeight, ...]:
             if dequantize is None or not index.is_constant(dequantize.input[0]):
                 continue
             _check_int8(index, dequantize)
-            axis = next((helper.get_attribute_value(a) for a in dequantize.attribute if a.name == "axis"), 1)
+            axis = attribute_of(dequantize, "axis", 1)
             values, scale = dequantize.input[:2]
             found.append(RoundedWeight(node.name, position, values, scale, dequantize.output[0], axis))
     return tuple(found)

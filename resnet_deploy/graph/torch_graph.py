@@ -14,10 +14,11 @@ import ml_dtypes
 import numpy as np
 import onnx
 import torch
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from torch import Tensor
 
 from resnet_deploy.core.errors import GraphError
+from resnet_deploy.graph.index import attributes_of
 from resnet_deploy.graph.torch_ops import OPERATORS, Attributes
 
 Change = Callable[[Tensor], Tensor]
@@ -45,10 +46,20 @@ class TorchGraph:
         self.constants: dict[str, Tensor] = {
             tensor.name: _as_tensor(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer
         }
-        self._attributes: list[Attributes] = [
-            {a.name: helper.get_attribute_value(a) for a in node.attribute} for node in self.nodes
-        ]
+        self._refuse_zero_points()
+        self._attributes: list[Attributes] = [attributes_of(node) for node in self.nodes]
         self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tuple[int, tuple[str, ...]]]] = {}
+
+    def _refuse_zero_points(self) -> None:
+        for node in self.nodes:
+            if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.input) < 3 or not node.input[2]:
+                continue
+            zero_point = self.constants.get(node.input[2])
+            if zero_point is None or bool(zero_point.float().any()):
+                raise GraphError(
+                    f"node {node.name!r} has a zero point other than 0",
+                    remedy="quantise symmetrically, as TensorRT asks for",
+                )
 
     def run(
         self,

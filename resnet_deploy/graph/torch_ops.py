@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from resnet_deploy.core.errors import GraphError
+
 Attributes = dict[str, Any]
 Operator = Callable[[Sequence[Tensor | None], Attributes], Tensor]
 
@@ -72,6 +74,11 @@ def _max_pool(inputs: Sequence[Tensor | None], attributes: Attributes) -> Tensor
 
 def _average_pool(inputs: Sequence[Tensor | None], attributes: Attributes) -> Tensor:
     pads = attributes.get("pads", [0, 0, 0, 0])
+    if list(pads[:2]) != list(pads[2:]):
+        raise GraphError(
+            f"an AveragePool with pads {list(pads)} can not be run in PyTorch here",
+            remedy="equal pads on both sides can",
+        )
     return F.avg_pool2d(
         inputs[0],
         attributes["kernel_shape"],
@@ -126,7 +133,7 @@ def _pad(inputs: Sequence[Tensor | None], attributes: Attributes) -> Tensor:
         before[axis], after[axis] = pads[place], pads[place + len(axes)]
     mode = attributes.get("mode", b"constant").decode()
     if mode != "constant":
-        raise NotImplementedError(f"Pad with mode {mode}")
+        raise GraphError(f"a Pad with mode {mode} can not be run in PyTorch here", remedy="constant padding can")
     value = float(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else 0.0
     return F.pad(x, _torch_pads(before, after), value=value)
 

@@ -19,7 +19,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from resnet_deploy.core.specs import Preprocess
-from resnet_deploy.graph.index import GraphIndex
+from resnet_deploy.graph.index import GraphIndex, attribute_of
 from resnet_deploy.quant.placement import Refusal
 from resnet_deploy.quant.table import TensorScale
 
@@ -49,7 +49,7 @@ def check_exact_input(model: onnx.ModelProto) -> onnx.NodeProto | Refusal:
         return _refusal(node.name, weight, "the convolution has groups, or the image not three channels")
     if len(node.input) > 2 and (not graph.is_constant(node.input[2]) or len(graph.readers[node.input[2]]) != 1):
         return _refusal(node.name, node.input[2], "the bias is not a constant of this convolution alone")
-    if _attribute(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+    if attribute_of(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         return _refusal(node.name, image, "the convolution has automatic padding")
     return node
 
@@ -96,7 +96,7 @@ def _fold(graph: onnx.GraphProto, conv: onnx.NodeProto, std: np.ndarray, offset:
 
 def _padding(graph: onnx.GraphProto, conv: onnx.NodeProto) -> list[onnx.NodeProto]:
     """The convolution's padding as a node of its own, which then is the one that reads the image."""
-    pads = _attribute(conv, "pads", [0, 0, 0, 0])
+    pads = attribute_of(conv, "pads", [0, 0, 0, 0])
     if not any(pads):
         return []
     image, padded = conv.input[0], "images.padded"
@@ -122,8 +122,3 @@ def _affine(graph: onnx.GraphProto, conv: onnx.NodeProto, std: np.ndarray, offse
 
 def _refusal(node: str, tensor: str, reason: str) -> Refusal:
     return Refusal(node=node, tensor=tensor, rule=_RULE, reason=reason)
-
-
-def _attribute(node: onnx.NodeProto, name: str, default):
-    found = next((a for a in node.attribute if a.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)

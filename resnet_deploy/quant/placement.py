@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 
 from resnet_deploy.core.errors import GraphError
-from resnet_deploy.graph.index import GraphIndex
+from resnet_deploy.graph.index import GraphIndex, attribute_of
 
 
 class QuantizedRead(NamedTuple):
@@ -90,9 +90,9 @@ class MatrixProductRule:
         data, weight = node.input[0], node.input[1]
         if not graph.is_constant(weight):
             return Refusal(node=node.name, tensor=weight, rule=self.name, reason="the weight is not a constant")
-        if _attribute(node, "transA", 0) or _attribute(node, "alpha", 1.0) != 1.0:
+        if attribute_of(node, "transA", 0) or attribute_of(node, "alpha", 1.0) != 1.0:
             return Refusal(node=node.name, tensor=data, rule=self.name, reason="Gemm with transA or alpha")
-        axis = 0 if node.op_type == "Conv" or _attribute(node, "transB", 0) else 1
+        axis = 0 if node.op_type == "Conv" or attribute_of(node, "transB", 0) else 1
         return (
             QuantizedRead(node.name, 0, data, data, self.name),
             WeightUse(node.name, 1, weight, axis),
@@ -255,13 +255,8 @@ def _place(chain: list[_Step], tensor: str) -> int:
 def _pads_zero(graph: GraphIndex, node: onnx.NodeProto) -> bool:
     if node.op_type != "Pad":
         return True
-    if _attribute(node, "mode", b"constant") != b"constant":
+    if attribute_of(node, "mode", b"constant") != b"constant":
         return False
     if len(node.input) < 3 or not node.input[2]:
         return True
     return graph.is_constant(node.input[2]) and not np.any(graph.constant(node.input[2]))
-
-
-def _attribute(node: onnx.NodeProto, name: str, default):
-    found = next((a for a in node.attribute if a.name == name), None)
-    return default if found is None else onnx.helper.get_attribute_value(found)

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
-from resnet_deploy.graph.index import GraphIndex
+from resnet_deploy.graph.index import GraphIndex, attribute_of
 
 _TENSORRT_TYPES = ("int8", "fp8")
 """Types that TensorRT's convolutions compute with."""
@@ -86,7 +86,7 @@ def quantized_weight(graph: GraphIndex, tensor: str) -> tuple[str, QuantizedValu
         return "", None
     axis = value.axis
     for node in reversed(permutations):
-        perm = _attribute(node, "perm", None)
+        perm = attribute_of(node, "perm", None)
         if axis is not None:
             rank = len(graph.initializer(value.tensor).dims)
             axis = (list(perm) if perm else list(range(rank))[::-1]).index(axis % rank)
@@ -109,7 +109,7 @@ def value_of(graph: GraphIndex, dequantize: onnx.NodeProto) -> QuantizedValue:
     if quantize is not None and not _same_parameters(graph, quantize, dequantize):
         faults.append(f"{quantize.name} and {dequantize.name} have different scales or zero points")
     per_channel = scale is not None and scale.size > 1
-    axis = _attribute(dequantize, "axis", 1) if per_channel else None
+    axis = attribute_of(dequantize, "axis", 1) if per_channel else None
     return QuantizedValue(
         tensor=first.input[0],
         quantize=quantize.name if quantize is not None else "",
@@ -143,7 +143,7 @@ def _type_of(
     warnings: list[str] = []
     zero_points = [node.input[2] for node in (quantize, dequantize) if node is not None and len(node.input) > 2]
     named = [name for name in (*zero_points, dequantize.input[0]) if name and graph.is_constant(name)]
-    output_dtype = 0 if quantize is None else _attribute(quantize, "output_dtype", 0)
+    output_dtype = 0 if quantize is None else attribute_of(quantize, "output_dtype", 0)
     if named:
         number = graph.initializer(named[0]).data_type
     elif output_dtype:
@@ -194,8 +194,3 @@ def _constant(graph: GraphIndex, node: onnx.NodeProto, position: int) -> np.ndar
 
 def _type_name(number: int) -> str:
     return "fp8" if number == TensorProto.FLOAT8E4M3FN else TensorProto.DataType.Name(number).lower()
-
-
-def _attribute(node: onnx.NodeProto, name: str, default):
-    found = next((a for a in node.attribute if a.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)

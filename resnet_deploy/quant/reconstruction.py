@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx
 import torch
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from torch import Tensor
 
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
+from resnet_deploy.graph.index import attribute_of, attributes_of
 from resnet_deploy.graph.torch_graph import TorchGraph
 from resnet_deploy.quant.adaptive_rounding import input_moments, round_with_compensation
 
@@ -78,8 +79,8 @@ class _Layer:
         self.weight = dequantize.input[0]
         self.bias = node.input[2] if len(node.input) > 2 else None
         self._graph, self._scale, self._op_type = graph, dequantize.input[1], node.op_type
-        self._attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        self._axis = next((a.i for a in dequantize.attribute if a.name == "axis"), 1)
+        self._attributes = attributes_of(node)
+        self._axis = attribute_of(dequantize, "axis", 1)
 
     @property
     def weight_name(self) -> str:

@@ -18,6 +18,8 @@ from resnet_deploy.quant.reconstruction import REFINEMENTS, reconstruct
 from resnet_deploy.quant.scoring import Score, compare_logits, logits_of_model
 
 _BATCH = 32
+PIXELS_AT_ONCE = 2**21
+"""Refinement holds all its images' activations of a few tensors at once: 2048 images of 32 px, 41 of 224 px."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +30,8 @@ class RefineOptions:
         refinements: Names of REFINEMENTS.
         data: What `data.source.open_images` takes; labels are not used.
         split: Part of the data: that of calibration, never the one accuracy is measured on.
-        num_images: To learn from. As many others, if there are, show the gain.
+        num_images: To learn from, at most; of large images fewer, see PIXELS_AT_ONCE. As many others, if there are,
+            show the gain.
         seed: Chooses them.
     """
 
@@ -92,6 +95,7 @@ def refine_model(
     images = np.concatenate([batch.images for batch in input_batches(source, preprocess, batch_size=_BATCH)])
     enough = len(images) > options.num_images
     learn, other = (images[0::2], images[1::2]) if enough else (images, images)
+    learn = learn[: max(2, PIXELS_AT_ONCE // (preprocess.height_px * preprocess.width_px))]
     wanted = _logits(original, other)
     gains = [_gain("rounding to nearest", quantized, other, wanted, enough)]
     result, steps = quantized, ()

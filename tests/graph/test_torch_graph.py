@@ -156,3 +156,23 @@ def test_fake_quantisation_passes_gradients_inside_and_the_limit_to_the_scale():
     assert values.grad.tolist() == [1.0, 1.0, 0.0, 0.0]
     steps = torch.tensor([0.6, -1.6])
     assert scale.grad.item() == pytest.approx(float((steps.round() - steps).sum() + 127 - 128))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (_model("Pad", [_ints(0, 0, 1, 1, 0, 0, 1, 1)], mode="reflect"), "Pad with mode reflect"),
+        (_model("AveragePool", kernel_shape=[2, 2], pads=[0, 0, 1, 1]), r"AveragePool with pads \[0, 0, 1, 1\]"),
+    ],
+    ids=["Pad", "AveragePool"],
+)
+def test_a_form_of_an_operator_that_is_not_known_is_refused(model, message):
+    with pytest.raises(GraphError, match=message):
+        TorchGraph(model).run({"x": torch.zeros(2, 4, 6, 5)})
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_a_zero_point_other_than_0_is_refused(dtype):
+    model = _model("QuantizeLinear", [np.float32(0.5), np.array(3, dtype)])
+    with pytest.raises(GraphError, match="'node' has a zero point other than 0"):
+        TorchGraph(model)
