@@ -260,6 +260,8 @@ def _rows_of(item: _Described, options: BenchOptions, progress: Progress) -> Ite
             timing, reason = None, ""
             if info.max_batch is not None and batch > info.max_batch:
                 reason = f"not run: batch {batch} is over this file's largest, {info.max_batch}"
+            elif info.fixed_batch not in (None, batch):
+                reason = f"not run: this file takes a batch of {info.fixed_batch} alone, not {batch}"
             else:
                 timing = measure(runner, _feeds(runner, item.manifest, batch), sampling=options.sampling)
             yield item.row(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from resnet_deploy.quant.calibrate import CalibrateResult
     from resnet_deploy.quant.shards import ShardResult
 
-_OF_SAMPLE = ("data", "split", "images", "seed", "shard", "skip_bad", "batch", "threads", "force")
+_OF_SAMPLE = ("split", "images", "seed", "shard", "skip_bad", "batch", "force")
 _OF_TABLE = ("method", "keep_statistics", "cache", "trt_version")
 
 
@@ -33,7 +33,7 @@ def command(
         typer.Option(
             "--data",
             help="Folder or .tar with one subfolder per class, CIFAR binary files, WebDataset shards, `digits` "
-            "(bundled), or `noise` (latency only).",
+            "(bundled), or `noise` (latency only). With --merge: that of the shards, for --method auto.",
         ),
     ] = None,
     split: Annotated[
@@ -44,8 +44,8 @@ def command(
         Optional[str],
         typer.Option(
             "--method",
-            help="auto (least effect on the answer; the default), entropy (the default with --merge), max, mse, or "
-            "percentile:P such as percentile:99.99.",
+            help="auto (least effect on the answer; the default), entropy, max, mse, or percentile:P such as "
+            "percentile:99.99. auto looks at the images again, so --merge without --data takes entropy.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Chooses the images.", min=0)] = 0,
@@ -76,13 +76,17 @@ def command(
     The table holds the same bytes for the same network, images and method, whatever the threads, the batch and the
     shards. An interrupted run goes on where it was.
     """
-    chosen = method or ("entropy" if merge else "auto")
+    chosen = method or ("entropy" if merge and data is None else "auto")
     of_table = {"method": chosen, "keep_statistics": keep_statistics, "cache": cache, "trt_version": trt_version}
     if cache is None:
         _refuse(context, ("trt_version",), why="without --cache", remedy="name the --cache file to write")
     if merge:
         _refuse(context, _OF_SAMPLE, why="with --merge", remedy="give it where the shards are made")
-        shards = {"onnx": onnx, "statistics": tuple(statistics or ()), "out": out}
+        if data is None:
+            _refuse(context, ("threads",), why="with --merge and no --data", remedy="leave it out")
+        if method is None and data is None:
+            note("method entropy: auto, the default elsewhere, looks at the images again; name them with --data")
+        shards = {"onnx": onnx, "statistics": tuple(statistics or ()), "data": data, "num_threads": threads, "out": out}
         _show_table(_merge({**shards, **of_table}), json=json)
         return
     if statistics:
@@ -173,7 +177,8 @@ def _show_shard(result: ShardResult, *, json: bool) -> None:
 
 
 def _say_images(result: CalibrateResult | ShardResult) -> None:
-    note(f"{result.num_images} images, {result.num_distinct} distinct, {result.num_constant} of one colour")
+    images = "1 image" if result.num_images == 1 else f"{result.num_images} images"
+    note(f"{images}, {result.num_distinct} distinct, {result.num_constant} of one colour")
     for bad in result.bad_images:
         note(f"left out: {bad}")
 

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["BATCH", "DATA", "DEPTH", "FORCE", "JSON", "NET", "OUT", "SKIP_BAD", "SPLIT", "THREADS", "chosen_net"]
+__all__ = [
+    "BATCH",
+    "DATA",
+    "DEPTH",
+    "EXACT_INPUT",
+    "FORCE",
+    "JSON",
+    "NET",
+    "OUT",
+    "SKIP_BAD",
+    "SPLIT",
+    "TABLE",
+    "THREADS",
+    "chosen_net",
+]
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -29,6 +43,20 @@ BATCH = Annotated[int, typer.Option("--batch", help="Images per forward pass.", 
 THREADS = Annotated[int, typer.Option("--threads", help="Processor threads; 0 takes all.", min=0)]
 SKIP_BAD = Annotated[
     int, typer.Option("--skip-bad", help="Leave out up to N images that can not be decoded, and list them.", min=0)
+]
+TABLE = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--table",
+        help="Calibration table, or a TensorRT calibration cache; without it, the table beside the ONNX file.",
+    ),
+]
+EXACT_INPUT = Annotated[
+    bool,
+    typer.Option(
+        "--exact-input/--rounded-input",
+        help="int8: the first layer reads the pixels as whole numbers, for two small operators in front of it.",
+    ),
 ]
 FORCE = Annotated[bool, typer.Option("--force", help="Do the work again even where the file is up to date.")]
 

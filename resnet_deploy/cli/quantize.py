@@ -4,26 +4,26 @@ from __future__ import annotations
 
 __all__ = ["command"]
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from resnet_deploy.cli.budget import CONFIDENT, COST, IMAGES, MAX_DROP, MIN_AGREEMENT, budget_of, show_budget
-from resnet_deploy.cli.options import DATA, FORCE, JSON, OUT, SPLIT, THREADS
+from resnet_deploy.cli.options import DATA, EXACT_INPUT, FORCE, JSON, OUT, SPLIT, TABLE, THREADS
 from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
 from resnet_deploy.core.errors import ConfigError, ExitCode
 from resnet_deploy.core.specs import Precision
 
 if TYPE_CHECKING:
     from resnet_deploy.quant.refine import RefinementGain
+    from resnet_deploy.quant.unsigned import UnsignedTensors
 
 
 def command(
     onnx: Annotated[Path, typer.Argument(help="FP32 ONNX file that `export` wrote.")],
-    calibration: Annotated[
-        Optional[Path], typer.Option("--table", help="Calibration table; without it, the one beside the ONNX file.")
-    ] = None,
+    calibration: TABLE = None,
     precision: Annotated[
         str,
         typer.Option("--precision", help="int8; or fp8 (E4M3, for sm89 and newer), which leaves more layers float."),
@@ -38,13 +38,15 @@ def command(
         Optional[list[str]],
         typer.Option("--keep-float", help="Name of a tensor that is never rounded, nor what reads it; repeatable."),
     ] = None,
-    exact_input: Annotated[
-        bool,
+    exact_input: EXACT_INPUT = True,
+    unsigned_relu: Annotated[
+        str,
         typer.Option(
-            "--exact-input/--rounded-input",
-            help="int8: the first layer reads the pixels as whole numbers, for two small operators in front of it.",
+            "--unsigned-relu",
+            help="int8: ReLU outputs as 0..255, twice the steps: off; free, where it costs nothing (no padded "
+            "convolution reads it); first, the network's first as well, for a Pad node; or all.",
         ),
-    ] = True,
+    ] = "off",
     refine: Annotated[
         Optional[str],
         typer.Option("--refine", help="After rounding: bias, rounding, or both: bias,rounding. Needs --refine-data."),
@@ -72,6 +74,10 @@ def command(
             f"--precision is {precision!r}, expected int8 or fp8",
             remedy="fp16 and bf16 files are made by `resnet-deploy export --precision`",
         )
+    from resnet_deploy.quant.unsigned import UnsignedRelu
+
+    if unsigned_relu not in (modes := [mode.value for mode in UnsignedRelu]):
+        raise ConfigError(f"--unsigned-relu is {unsigned_relu!r}, expected {', '.join(modes)}")
     if float_precision not in (Precision.FP16.value, Precision.BF16.value, Precision.FP32.value):
         raise ConfigError(f"--float is {float_precision!r}, expected fp16, bf16 or fp32")
     budget = budget_of(
@@ -100,6 +106,7 @@ def command(
         exclude=tuple(exclude or ()),
         keep_float=tuple(keep_float or ()),
         exact_input=exact_input,
+        unsigned_relu=UnsignedRelu(unsigned_relu),
         refine=None
         if refine is None
         else RefineOptions(
@@ -121,6 +128,9 @@ def command(
             result, outcome = quantize_within_budget(options, budget, progress)
     for refusal in result.refusals:
         note(f"{refusal.node} stays in {result.float_precision}: {refusal.reason}")
+    _show_unsigned(result.unsigned)
+    for warning in result.warnings:
+        note(f"warning: {warning}")
     note(result.audit)
     _show_gains(result.gains)
     failed = ExitCode.CHECK_FAILED if outcome is not None and not outcome.met else ExitCode.DONE
@@ -141,6 +151,14 @@ def command(
     if outcome is not None:
         show_budget(outcome)
     raise typer.Exit(failed)
+
+
+def _show_unsigned(unsigned: UnsignedTensors) -> None:
+    if not unsigned.tensors and not unsigned.refusals:
+        return
+    reasons = Counter(refusal.reason for refusal in unsigned.refusals)
+    signed = "".join(f"; {number} stay signed: {reason}" for reason, number in reasons.most_common())
+    note(f"{len(unsigned.tensors)} ReLU outputs are unsigned, with {unsigned.num_pads} Pad nodes{signed}")
 
 
 def _show_gains(gains: tuple[RefinementGain, ...]) -> None:

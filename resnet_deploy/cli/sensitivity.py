@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from resnet_deploy.cli.options import DATA, FORCE, JSON, THREADS
+from resnet_deploy.cli.options import DATA, EXACT_INPUT, FORCE, JSON, TABLE, THREADS
 from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
 from resnet_deploy.core.errors import ConfigError
 
@@ -17,9 +17,7 @@ from resnet_deploy.core.errors import ConfigError
 def command(
     onnx: Annotated[Path, typer.Argument(help="FP32 ONNX file that `export` wrote.")],
     data: DATA = None,
-    calibration: Annotated[
-        Optional[Path], typer.Option("--table", help="Calibration table; without it, the one beside the ONNX file.")
-    ] = None,
+    calibration: TABLE = None,
     split: Annotated[str, typer.Option("--split", help="Which part of --data: train, val or test.")] = "train",
     images: Annotated[
         int, typer.Option("--images", help="A stratified sample of that many; 0 takes all.", min=0)
@@ -31,6 +29,7 @@ def command(
     measure: Annotated[
         int, typer.Option("--measure", help="How many, the worst by prediction, are measured, too.", min=0)
     ] = 8,
+    exact_input: EXACT_INPUT = True,
     seed: Annotated[int, typer.Option("--seed", help="Chooses the images.", min=0)] = 0,
     threads: THREADS = 0,
     out: Annotated[
@@ -57,6 +56,7 @@ def command(
         by=by,
         metric=metric,
         num_measured=measure,
+        exact_input=exact_input,
         seed=seed,
         out=out,
         num_threads=threads,
@@ -64,6 +64,8 @@ def command(
     )
     with ProgressBar() as progress:
         report = analyze_sensitivity(options, progress)
+    if exact_input and report.exact_input != "exact":
+        note(f"the image is rounded as any other tensor: {report.exact_input}")
     if json:
         print_json(report)
         return

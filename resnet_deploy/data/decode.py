@@ -22,19 +22,31 @@ def is_image(name: str) -> bool:
 def decode_image(data: bytes, *, name: str) -> np.ndarray:
     """Decode an image file to [H, W, 3] uint8 RGB.
 
-    Grayscale, palette and CMYK files are converted as Pillow does; transparency is dropped; EXIF rotation
-    is not applied.
+    Grayscale, palette and CMYK files are converted as Pillow does; of 16 bits a pixel the upper 8 are kept;
+    transparency is dropped; EXIF rotation is not applied.
 
     Args:
         name: The file's name, for the message.
     Raises:
-        DataError: Not an image, cut off, or larger than Pillow's limit against decompression bombs.
+        DataError: Not an image, cut off, of 32 bits a pixel and channel, or larger than Pillow's limit against decompression bombs.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("RGB"))
+            return _rgb(image)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else f"{error}"
         raise DataError(
             f"{name}: can not be decoded ({reason}; {len(data)} bytes)", remedy="remove or replace this file"
         ) from error
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """Pillow's own conversion clips what has more than 8 bits, so that nearly all of it is white."""
+    if image.mode == "F":
+        raise ValueError("its pixels are floats, expected 8 or 16 bits a channel")
+    if not image.mode.startswith("I"):
+        return np.asarray(image.convert("RGB"))
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ValueError(f"its pixels go from {values.min()} to {values.max()}, expected 8 or 16 bits a channel")
+    return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=2)

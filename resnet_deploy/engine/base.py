@@ -54,6 +54,11 @@ def _check_array(info: RunnerInfo, spec: TensorSpec, array: np.ndarray) -> None:
         for size, want in zip(array.shape, spec.shape, strict=True)
     )
     if not fits or array.dtype != np.dtype(spec.dtype):
+        if array.ndim and array.shape[1:] == spec.shape[1:] and info.fixed_batch not in (None, len(array)):
+            raise EngineRunError(
+                f"{info.file}: batch of {len(array)} in input {spec.name}, the file takes {info.fixed_batch} and no other",
+                remedy=f"give {info.fixed_batch} images, or `resnet-deploy import` the file: that frees the batch if it can",
+            )
         raise EngineRunError(
             f"{info.file}: input {spec.name} is {got}, expected {wanted}",
             remedy="preprocess the images as the manifest says, and give one array with a batch axis",

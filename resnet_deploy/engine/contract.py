@@ -39,6 +39,12 @@ class RunnerInfo:
     max_batch: int | None = None
     note: str = ""
 
+    @property
+    def fixed_batch(self) -> int | None:
+        """The one N that the network takes, as some exporters write it; None where it takes any."""
+        first = self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else None
+        return first if isinstance(first, int) and first > 0 else None
+
 
 class Runner(Protocol):
     """A network that is loaded and ready; use it as a context manager, from one thread at a time."""
@@ -66,6 +72,7 @@ class Runner(Protocol):
 def logits_of(runner: Runner, images: np.ndarray) -> np.ndarray:
     """Run a classifier: images [N, C, H, W] float32 -> logits [N, K] float32; splits over `max_batch`.
 
+    A network that takes one N alone is given so many at a time, the last ones filled up with the last image.
     Images are cast to the type of the network's input; logits that come out as FP16 are widened.
 
     Raises:
@@ -77,12 +84,15 @@ def logits_of(runner: Runner, images: np.ndarray) -> np.ndarray:
             f"{info.file} has {len(info.inputs)} inputs and {len(info.outputs)} outputs, a classifier has one of each"
         )
     images = images.astype(info.inputs[0].dtype, copy=False)
-    step = info.max_batch or len(images)
+    step = info.fixed_batch or info.max_batch or len(images)
+    count = len(images)
+    if info.fixed_batch and count % step:
+        images = np.concatenate([images, np.repeat(images[-1:], step - count % step, axis=0)])
     parts = [
         runner.run({info.inputs[0].name: images[start : start + step]})[info.outputs[0].name]
         for start in range(0, len(images), step)
     ]
-    logits = np.concatenate(parts).astype(np.float32, copy=False)
+    logits = np.concatenate(parts)[:count].astype(np.float32, copy=False)
     if logits.ndim != 2:
         raise EngineRunError(f"{info.file}: output {info.outputs[0].name} is {logits.shape}, expected [N, classes]")
     return logits

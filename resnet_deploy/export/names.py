@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from resnet_deploy import __version__
 from resnet_deploy.core.errors import ExportError
 from resnet_deploy.graph.index import GraphIndex, attributes_of
 
@@ -26,7 +25,8 @@ def canonical_from_torch(model: onnx.ModelProto) -> None:
     - The mean over rows and columns becomes GlobalAveragePool, the reshape to rows becomes Flatten: what
       both mean is then in the operator, not in a constant, and any batch size stays possible. An average over
       windows of one value (VGG's adaptive pool at 224 px) is left out.
-    - Metadata, which holds file paths of the machine, is dropped.
+    - Metadata, which holds file paths of the machine, is dropped, and so is the exporter's version: a calibration
+      table belongs to the file's bytes, which must not change with every release. The manifest has all versions.
 
     Raises:
         ExportError: The exporter's graph is not of the expected form.
@@ -138,4 +138,4 @@ def _drop_metadata(model: onnx.ModelProto) -> None:
         holder.doc_string = ""
     del graph.value_info[:]
     graph.name = "resnet"
-    model.producer_name, model.producer_version = "resnet-deploy", __version__
+    model.producer_name, model.producer_version = "resnet-deploy", ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Normalised", "normalise"]
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,8 @@ from resnet_deploy.graph.tidy import TidyReport, tidy_graph
 _IR_VERSION = 10
 _PROBE_BATCH = 3
 _OTHER_FLOATS = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
+_FAILED_NODE = re.compile(r"while running (\w+) node\. Name:'([^']*)'")
+"""In what ONNX Runtime says when a node fails."""
 _SUBGRAPHS = ("If", "Loop", "Scan")
 _INTEGER_PREFIXES = ("QLinear", "QuantizeLinear", "DequantizeLinear", "DynamicQuantize", "ConvInteger", "MatMulInteger")
 
@@ -231,7 +234,9 @@ def _logits(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
     try:
         return session.run(["logits"], {"images": images})[0]
     except Exception as error:  # the classes of onnxruntime's errors are private and have no common base
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        failed = _FAILED_NODE.search(text)
+        reason = f"{failed[1]} {failed[2]!r} does not take {len(images)} images" if failed else text
         raise GraphError(reason) from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["BF16_OPSET", "bf16_from_fp32", "fp16_from_fp32"]
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,7 +64,7 @@ _AVERAGING = {"Concat", "Exp", "Flatten", "Log", "LogSoftmax", "ReduceMax", "Red
 probability of a class that is 2^24 times less likely than another is zero."""
 
 
-def fp16_from_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
+def fp16_from_fp32(model: onnx.ModelProto, *, wide: Collection[str] = ()) -> onnx.ModelProto:
     """A copy of `model` that computes in FP16 between a cast at its entry and one at its exit.
 
     Where the graph averages softmax (ensembles, ten-crop), the exit is before the first LogSoftmax.
@@ -72,14 +73,17 @@ def fp16_from_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
     itself is one (scale FP32 on the way in, FP16 on the way out), which spares a kernel and a rounding before the
     quantisation.
 
+    Args:
+        wide: Names of nodes that stay FP32, with all that is joined to them up to the Q/DQ pairs around, which are
+            the casts.
     Raises:
-        GraphError: An initializer is NaN, infinite or beyond FP16's range (names it), or the graph holds an
-            operator that this pass does not know.
+        GraphError: An initializer is NaN, infinite or beyond FP16's range (names it), the graph holds an operator
+            that this pass does not know, or no pairs stand between `wide` and the graph's input or output.
     """
-    return _narrowed(model, _FP16)
+    return _narrowed(model, _FP16, wide)
 
 
-def bf16_from_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
+def bf16_from_fp32(model: onnx.ModelProto, *, wide: Collection[str] = ()) -> onnx.ModelProto:
     """Like `fp16_from_fp32`, in BF16: FP32's range with 8 bits of mantissa; the copy is of BF16_OPSET or newer.
 
     Raises:
@@ -94,17 +98,18 @@ def bf16_from_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
                 f"BF16 needs opset {BF16_OPSET}, the graph has {opset.version} and can not be converted: {error}",
                 remedy="export it again, or take fp16",
             ) from error
-    return _narrowed(model, _BF16)
+    return _narrowed(model, _BF16, wide)
 
 
-def _narrowed(model: onnx.ModelProto, half: _Half) -> onnx.ModelProto:
+def _narrowed(model: onnx.ModelProto, half: _Half, wide_nodes: Collection[str]) -> onnx.ModelProto:
     averaging = _averaging_nodes(model.graph)
     _refuse_unknown(model.graph, averaging, half)
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
+    wide = _keep_regions_in_fp32(graph, wide_nodes)
     entrances = {tensor.name: _entrance(graph, tensor.name) for tensor in graph.input}
-    wide = {name for entrance in entrances.values() for node in entrance.nodes for name in node.input}
+    wide |= {name for entrance in entrances.values() for node in entrance.nodes for name in node.input}
     for initializer in graph.initializer:
         if initializer.data_type == TensorProto.FLOAT and initializer.name not in wide:
             initializer.CopyFrom(numpy_helper.from_array(_as_half(initializer, half), initializer.name))
@@ -117,7 +122,16 @@ def _narrowed(model: onnx.ModelProto, half: _Half) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     del graph.value_info[:]  # they name the old types; shape inference finds the new ones
+    _drop_unread(graph)
     return result
+
+
+def _drop_unread(graph: onnx.GraphProto) -> None:
+    """Constants of which only the FP32 copy is read."""
+    read = {name for node in graph.node for name in node.input}
+    for place in reversed(range(len(graph.initializer))):
+        if graph.initializer[place].name not in read:
+            del graph.initializer[place]
 
 
 def _refuse_unknown(graph: onnx.GraphProto, averaging: set[str], half: _Half) -> None:
@@ -130,7 +144,7 @@ def _refuse_unknown(graph: onnx.GraphProto, averaging: set[str], half: _Half) ->
     said = (f"{op} ({len(names)}, first {names[0]!r})" for op, names in sorted(unknown.items()))
     raise GraphError(
         f"the {str(half.precision).upper()} pass does not know: {', '.join(said)}",
-        remedy=f"keep the network's floats in FP32; the pass knows {', '.join(sorted(_SUPPORTED))}",
+        remedy=f"keep the network's floats in FP32, in `quantize` with --float fp32; the pass knows {', '.join(sorted(_SUPPORTED))}",
     )
 
 
@@ -182,10 +196,42 @@ def _enter(graph: onnx.GraphProto, name: str, entrance: _Entrance, half: _Half) 
 
 
 def _keep_scale_in_fp32(graph: onnx.GraphProto, quantize: onnx.NodeProto) -> None:
-    scale = GraphIndex(graph).constant(quantize.input[1]).astype(np.float32)
-    name = f"{quantize.input[1]}.fp32"
+    scale = GraphIndex(graph).constant(quantize.input[1])
+    if scale.dtype == np.float32:
+        return
+    scale, name = scale.astype(np.float32), f"{quantize.input[1]}.fp32"
     graph.initializer.append(numpy_helper.from_array(scale, name))
     quantize.input[1] = name
+
+
+def _keep_regions_in_fp32(graph: onnx.GraphProto, nodes: Collection[str]) -> set[str]:
+    """Let `nodes`, and all that a float tensor joins to them, read copies of their constants; gives the copies' names."""
+    index = GraphIndex(graph)
+    inputs = {tensor.name for tensor in graph.input}
+    outputs = {tensor.name for tensor in graph.output}
+    waiting = [node for node in graph.node if node.name in nodes]
+    region: dict[str, onnx.NodeProto] = {}
+    while waiting:
+        node = waiting.pop()
+        if node.name in region:
+            continue
+        region[node.name] = node
+        before = {"QuantizeLinear": node.input[:1], "DequantizeLinear": ()}.get(node.op_type, node.input)
+        after = () if node.op_type == "QuantizeLinear" else node.output
+        if touched := sorted((inputs & set(before)) | (outputs & set(after))):
+            raise GraphError(f"node {node.name!r} shall stay FP32, but no Q/DQ pair is between it and {touched[0]!r}")
+        waiting += [maker for name in before if (maker := index.producer(name)) is not None]
+        waiting += [reader.node for name in after for reader in index.readers[name]]
+    copies: set[str] = set()
+    for node in region.values():
+        for position, name in enumerate(node.input):
+            if not index.is_constant(name) or index.initializer(name).data_type != TensorProto.FLOAT:
+                continue
+            node.input[position] = copy = f"{name}.wide"
+            if copy not in copies:
+                graph.initializer.append(numpy_helper.from_array(index.constant(name), copy))
+                copies.add(copy)
+    return copies
 
 
 def _averaging_nodes(graph: onnx.GraphProto) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GraphIndex", "Reader", "attribute_of", "attributes_of"]
+__all__ = ["GraphIndex", "Reader", "attribute_of", "attributes_of", "name_of"]
 
 from collections import defaultdict
 from typing import Any, NamedTuple
@@ -66,3 +66,8 @@ def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
 def attribute_of(node: onnx.NodeProto, name: str, default: Any) -> Any:
     """One attribute of a node, or `default` where it is not set."""
     return attributes_of(node).get(name, default)
+
+
+def name_of(node: onnx.NodeProto | None) -> str:
+    """A node in words; None is what makes the network's input."""
+    return "the network's input" if node is None else f"{node.op_type} {node.name!r}"

@@ -53,9 +53,11 @@ class RoundedWeight(NamedTuple):
     axis: int
 
 
-def find_rounded_activations(graph: onnx.GraphProto) -> tuple[RoundedActivation, ...]:
+def find_rounded_activations(graph: onnx.GraphProto, *, any_zero_point: bool = False) -> tuple[RoundedActivation, ...]:
     """The rounding of every activation, in the graph's order.
 
+    Args:
+        any_zero_point: Take pairs with another zero point than 0, too.
     Raises:
         GraphError: A pair that is not int8, has a zero point other than 0 or several scales; names it.
     """
@@ -68,7 +70,7 @@ def find_rounded_activations(graph: onnx.GraphProto) -> tuple[RoundedActivation,
         if not readers or any(reader.op_type != "DequantizeLinear" for reader in readers):
             raise GraphError(f"the int8 result of node {node.name!r} is read by something else than a DequantizeLinear")
         for one in (node, *readers):
-            _check_int8(index, one)
+            _check_int8(index, one, any_zero_point=any_zero_point)
         scales = tuple(dict.fromkeys((node.input[1], *(reader.input[1] for reader in readers))))
         values = {float(number) for name in scales for number in index.constant(name).astype(np.float32).reshape(-1)}
         if len(values) > 1 or any(index.constant(name).size > 1 for name in scales):
@@ -116,12 +118,12 @@ def _scales_behind(index: GraphIndex, tensor: str) -> tuple[str, ...]:
     return (node.input[1],) if node is not None and node.op_type == "DequantizeLinear" else ()
 
 
-def _check_int8(index: GraphIndex, node: onnx.NodeProto) -> None:
+def _check_int8(index: GraphIndex, node: onnx.NodeProto, *, any_zero_point: bool = False) -> None:
     if len(node.input) < 3 or not index.is_constant(node.input[2]):
         raise GraphError(f"node {node.name!r} has no constant zero point, so what it rounds to is not said to be int8")
     zero_point = index.initializer(node.input[2])
     if zero_point.data_type != TensorProto.INT8:
         kind = TensorProto.DataType.Name(zero_point.data_type).lower()
         raise GraphError(f"node {node.name!r} rounds to {kind}, expected int8")
-    if np.any(index.constant(node.input[2])):
+    if np.any(index.constant(node.input[2])) and not any_zero_point:
         raise GraphError(f"node {node.name!r} has a zero point other than 0, expected symmetric rounding")

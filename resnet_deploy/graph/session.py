@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from resnet_deploy.core.errors import GraphError
 from resnet_deploy.graph.bfloat16 import fp32_from_bf16
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # what ONNX Runtime has to say comes as an exception as well
 
 # This pass rounds float biases to int32 in steps of input scale * weight scale. The step of a weak channel is so
 # small that the bias is clipped (or, with FP16 scales, that the step is 0): silently wrong logits, measured on
@@ -37,7 +37,7 @@ def open_session(model: onnx.ModelProto, *, num_threads: int = 0) -> onnxruntime
         GraphError: ONNX Runtime refuses the model; carries its words.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = num_threads
     try:
         return onnxruntime.InferenceSession(
@@ -107,7 +107,7 @@ def _fp16_quantize_rounds() -> bool:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
     )

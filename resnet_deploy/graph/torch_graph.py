@@ -46,20 +46,24 @@ class TorchGraph:
         self.constants: dict[str, Tensor] = {
             tensor.name: _as_tensor(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer
         }
-        self._refuse_zero_points()
+        self._check_zero_points()
         self._attributes: list[Attributes] = [attributes_of(node) for node in self.nodes]
         self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tuple[int, tuple[str, ...]]]] = {}
 
-    def _refuse_zero_points(self) -> None:
+    def _check_zero_points(self) -> None:
         for node in self.nodes:
             if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.input) < 3 or not node.input[2]:
                 continue
             zero_point = self.constants.get(node.input[2])
-            if zero_point is None or bool(zero_point.float().any()):
-                raise GraphError(
-                    f"node {node.name!r} has a zero point other than 0",
-                    remedy="quantise symmetrically, as TensorRT asks for",
-                )
+            if zero_point is None or (zero_point.numel() > 1 and bool(zero_point.float().any())):
+                problem = "a zero point that is computed, or several that are not 0"
+            elif zero_point.dtype == torch.int64:
+                problem = "a zero point that is not int8"
+            else:
+                continue
+            raise GraphError(
+                f"node {node.name!r} has {problem}", remedy="quantise to int8, symmetrically, as TensorRT asks for"
+            )
 
     def run(
         self,

@@ -23,9 +23,29 @@ def fake_quantize(values: Tensor, scale: Tensor, *, low: float = -128, high: flo
     Where a value is clipped, its gradient is zero and that of the scale is the limit (Esser et al.,
     arXiv:1902.08153, equation 3).
     """
-    scaled = values / scale
-    rounded = scaled + (scaled.round() - scaled).detach()
-    return rounded.clamp(low, high) * scale
+    return _RoundedSteps.apply(values, scale, 0.0, low, high) * scale
+
+
+class _RoundedSteps(torch.autograd.Function):
+    """clip(round_half_even(x / scale) + zero point, low, high), with the gradient of clip(x / scale + ...).
+
+    As one operation, since with a tensor for each of its four steps training would need twice the memory and time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, scale: Tensor, zero_point: float, low: float, high: float) -> Tensor:
+        rounded = (values / scale).round_()
+        rounded = rounded.add_(zero_point) if zero_point else rounded
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(values, scale, (rounded >= low) & (rounded <= high))
+        return rounded.clamp_(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        values, scale, is_inside = ctx.saved_tensors
+        of_values = gradient * is_inside / scale
+        of_scale = -(of_values * values).sum_to_size(scale.shape) / scale if ctx.needs_input_grad[1] else None
+        return of_values, of_scale, None, None, None
 
 
 def _conv(inputs: Sequence[Tensor | None], attributes: Attributes) -> Tensor:
@@ -150,17 +170,27 @@ def _along(axis: int, scale: Tensor, dims: int) -> Tensor:
 
 def _quantize(inputs: Sequence[Tensor | None], attributes: Attributes) -> Tensor:
     """The integers, or the E4M3 values, as floats; the rounding has the gradient of a straight line."""
-    scaled = inputs[0] / _along(attributes.get("axis", 1), inputs[1].reshape(-1).squeeze(), inputs[0].dim())
-    if len(inputs) > 2 and inputs[2] is not None and inputs[2].dtype == torch.float8_e4m3fn:
-        limited = scaled.clamp(-448, 448)
-        return limited + (limited.to(torch.float8_e4m3fn).float() - limited).detach()
-    return (scaled + (scaled.round() - scaled).detach()).clamp(-128, 127)
+    scale = _along(attributes.get("axis", 1), inputs[1].reshape(-1).squeeze(), inputs[0].dim())
+    zero_point = inputs[2] if len(inputs) > 2 else None
+    if zero_point is not None and zero_point.dtype == torch.float8_e4m3fn:
+        limited = (inputs[0] / scale).clamp(-448, 448)
+        return _straight_through(limited, limited.to(torch.float8_e4m3fn).float())
+    return _RoundedSteps.apply(
+        inputs[0], scale, 0.0 if zero_point is None else float(zero_point.reshape(-1)[0]), -128, 127
+    )
+
+
+def _straight_through(values: Tensor, rounded: Tensor) -> Tensor:
+    """`rounded`, with the gradient of `values`."""
+    return values + (rounded - values).detach() if values.requires_grad else rounded
 
 
 def _dequantize(inputs: Sequence[Tensor | None], attributes: Attributes) -> Tensor:
-    return inputs[0].to(inputs[1].dtype) * _along(
-        attributes.get("axis", 1), inputs[1].reshape(-1).squeeze(), inputs[0].dim()
-    )
+    values, scale = inputs[0].to(inputs[1].dtype), inputs[1].reshape(-1).squeeze()
+    zero_point = inputs[2] if len(inputs) > 2 else None
+    if zero_point is not None and zero_point.dtype != torch.float8_e4m3fn and bool(zero_point.any()):
+        values = values - zero_point.reshape(-1)[0]
+    return values * _along(attributes.get("axis", 1), scale, inputs[0].dim())
 
 
 OPERATORS: dict[str, Operator] = {

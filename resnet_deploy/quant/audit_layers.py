@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import onnx
 
-from resnet_deploy.graph.index import GraphIndex
+from resnet_deploy.graph.index import GraphIndex, name_of
 from resnet_deploy.quant.audit_result import Finding
 from resnet_deploy.quant.qdq import QuantizedValue, quantized_weight
-from resnet_deploy.quant.qdq_flow import dequantized, name_of
+from resnet_deploy.quant.qdq_flow import dequantized
 
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import onnx
 
-from resnet_deploy.graph.index import GraphIndex
+from resnet_deploy.graph.index import GraphIndex, name_of
 from resnet_deploy.quant.audit_result import Finding, Reformat
 from resnet_deploy.quant.qdq import QuantizedValue, same_grid, value_of
-from resnet_deploy.quant.qdq_flow import Ends, Flow, dequantized, name_of
+from resnet_deploy.quant.qdq_flow import Ends, Flow, dequantized
 
 _TAKES_INT8 = {"AveragePool", "Concat", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "Mul"}
 

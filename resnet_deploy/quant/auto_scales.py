@@ -27,29 +27,42 @@ from torch import Tensor
 
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.graph.torch_graph import TorchGraph
+from resnet_deploy.quant.scales import SIGNED_LEVELS, UNSIGNED_LEVELS, Amax
 from resnet_deploy.quant.statistics import NUM_BINS, TensorStatistics
 
 NUM_CANDIDATES = 33
 _SMALLEST_SHARE = 0.2
-_QMIN, _QMAX = -128, 127
 
 
 class _Thresholds:
-    """Candidate thresholds of one tensor, and the rounding error of every bin's middle under each of them."""
+    """Candidate thresholds of one tensor, and the rounding error of every bin's middle under each of them.
+
+    The candidates stand twice for a tensor that is never negative: rounded to SIGNED_LEVELS and to UNSIGNED_LEVELS.
+    """
 
     def __init__(self, statistics: TensorStatistics) -> None:
         self.bin_width = statistics.bin_width
         self.amax = statistics.largest * np.linspace(1.0, _SMALLEST_SHARE, NUM_CANDIDATES)
         middles = (np.arange(-NUM_BINS, NUM_BINS) + 0.5) * self.bin_width
-        scales = self.amax[:, None] / _QMAX
-        self.errors = np.clip(np.rint(middles / scales), _QMIN, _QMAX) * scales - middles
+        errors = []
+        for levels in (SIGNED_LEVELS, UNSIGNED_LEVELS)[: 1 + (statistics.minimum >= 0)]:
+            scales = self.amax[:, None] / (levels - 1)
+            lowest = -SIGNED_LEVELS if levels == SIGNED_LEVELS else 0
+            errors.append(np.clip(np.rint(middles / scales), lowest, levels - 1) * scales - middles)
+        self.errors = np.concatenate(errors)
 
     def responses(self, values: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-        """r of one image for every candidate; exact zeros are not rounded at all."""
+        """r of one image for every row of `errors`; exact zeros are not rounded at all."""
         places = np.floor(values / self.bin_width).astype(np.int64) + NUM_BINS
         gradients = np.where(values == 0, 0, gradients)
         sums = np.bincount(np.clip(places, 0, 2 * NUM_BINS - 1), weights=gradients, minlength=2 * NUM_BINS)
         return self.errors @ sums
+
+    def best(self, mean_squares: list[float]) -> Amax:
+        """Of the means over all images of the squared responses."""
+        signed, *unsigned = np.array(mean_squares).reshape(-1, NUM_CANDIDATES)
+        chosen = [float(self.amax[int(np.argmin(row))]) for row in (signed, *unsigned)]
+        return Amax(chosen[0], chosen[1] if unsigned else None)
 
 
 def auto_amax(
@@ -60,7 +73,7 @@ def auto_amax(
     num_images: int,
     num_threads: int = 0,
     progress: Progress = NO_PROGRESS,
-) -> dict[str, float]:
+) -> dict[str, Amax]:
     """The largest magnitude that int8 shall represent, for every tensor of `statistics`.
 
     Every image is a pass of its own on one thread, and the sum over images is exact, so their order leaves no trace.
@@ -93,10 +106,9 @@ def auto_amax(
                     squares[name].append(row)
     finally:
         torch.set_num_threads(before)
-    chosen = {name: 0.0 for name in statistics}
+    chosen = dict.fromkeys(statistics, Amax(0.0, 0.0))
     for name, rows in squares.items():
-        means = [math.fsum(column) for column in np.array(rows).T]
-        chosen[name] = float(candidates[name].amax[int(np.argmin(means))])
+        chosen[name] = candidates[name].best([math.fsum(column) for column in np.array(rows).T])
     return chosen
 
 

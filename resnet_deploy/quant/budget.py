@@ -217,6 +217,7 @@ def _provenance(options: QuantizeOptions, budget: BudgetOptions, images: Scoring
         "exclude": sorted(options.exclude),
         "keep_float": sorted(options.keep_float),
         "exact_input": options.exact_input,
+        "unsigned_relu": options.unsigned_relu,
         "refine": options.refine,
         "limits": budget.limits,
         "cost": budget.cost if budget.cost in COST_UNITS else "latency",

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "NETWORK_METHODS",
     "CalibrateOptions",
     "CalibrateResult",
-    "NetworkEvidence",
     "calibrate",
     "make_table",
     "result_of",
@@ -14,27 +12,27 @@ __all__ = [
 ]
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
 from resnet_deploy.core.artifacts import Manifest, is_up_to_date, read_manifest, write_manifest
 from resnet_deploy.core.errors import ArtifactError, DataError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.data.preprocess import crop_pixels, normalize
 from resnet_deploy.graph.files import read_onnx
+from resnet_deploy.quant.network_methods import NETWORK_METHODS, NetworkEvidence, check_method
 from resnet_deploy.quant.sample import Sample, SampleOptions, collect_sample, net_stem, open_sample
-from resnet_deploy.quant.scales import amax_of, checked_method, scale_of_amax
-from resnet_deploy.quant.statistics import Collected
+from resnet_deploy.quant.scales import UNSIGNED_LEVELS, Amax, amax_of, checked_method, scale_of_amax
+from resnet_deploy.quant.statistics import TensorStatistics
 from resnet_deploy.quant.statistics_file import SavedStatistics, read_statistics, write_statistics
 from resnet_deploy.quant.table import CalibrationTable, TensorScale, read_table, write_table
 from resnet_deploy.quant.trt_cache import trt_version_number, write_calibration_cache
 
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "pillow")
+_PACKAGES_OF_NETWORK_METHODS = ("torch",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +40,7 @@ class CalibrateOptions(SampleOptions):
     """What to calibrate, on which images, and how the scales are chosen.
 
     Attributes:
-        method: See `quant.scales.checked_method`; also a name of NETWORK_METHODS.
+        method: See `quant.scales.checked_method`; also a name of `quant.network_methods.NETWORK_METHODS`.
         out: Table to write; None takes `<stem>.calib.json` beside the ONNX file.
         keep_statistics: Leave the statistics in `<stem>.calib.stats` beside the table.
         cache: TensorRT calibration cache to write as well.
@@ -103,41 +101,6 @@ class CalibrateResult:
     skipped: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NetworkEvidence:
-    """What a method may look at that needs more than one tensor's statistics."""
-
-    model: onnx.ModelProto
-    sample: Sample
-    seen: Collected
-    num_threads: int
-    progress: Progress
-
-
-def _auto(evidence: NetworkEvidence) -> Mapping[str, float]:
-    from resnet_deploy.quant.auto_scales import auto_amax  # PyTorch, which the other methods do without
-
-    images, preprocess = evidence.sample.images, evidence.sample.manifest.preprocess
-    used = sorted(evidence.seen.positions)[:: max(1, -(-len(evidence.seen.positions) // _AUTO_IMAGES))]
-    pixels = (crop_pixels(images.image(index), preprocess, name=images.name(index)) for index in used)
-    return auto_amax(
-        evidence.model,
-        evidence.seen.tensors,
-        (normalize(crop, preprocess) for crop in pixels),
-        num_images=len(used),
-        num_threads=evidence.num_threads,
-        progress=evidence.progress,
-    )
-
-
-_AUTO_IMAGES = 128
-"""Enough for the mean of a square to be within 12 %; and the thresholds, which are compared, share its error."""
-
-NETWORK_METHODS: dict[str, Callable[[NetworkEvidence], Mapping[str, float]]] = {"auto": _auto}
-"""Name -> method that gives the amax of every tensor, from the network and its images. They can not be used on
-statistics alone (`quant.shards.merge_shards`)."""
-
-
 def calibrate(options: CalibrateOptions, progress: Progress = NO_PROGRESS) -> CalibrateResult:
     """Run calibration images through the FP32 network and write the scale of every tensor that INT8 needs.
 
@@ -149,6 +112,7 @@ def calibrate(options: CalibrateOptions, progress: Progress = NO_PROGRESS) -> Ca
         DataError: The images can not be used.
         CalibrationError: An activation is NaN or infinite (names tensor and image), or the network does not take
             what its preprocessing gives.
+        GraphError: See `quant.network_methods.check_method`; or there is nothing to quantise.
     """
     start = time.perf_counter()
     sample = open_sample(options)
@@ -167,6 +131,7 @@ def calibrate(options: CalibrateOptions, progress: Progress = NO_PROGRESS) -> Ca
     used_kept = saved is not None
     if not skipped:
         model = read_onnx(options.onnx)
+        check_method(options.method, model)
         if saved is None:
             saved = collect_sample(options, sample, model, partial=file.with_suffix(".partial"), progress=progress)
             if options.keep_statistics:
@@ -211,8 +176,13 @@ def _kept_statistics(file: Path, sample: Sample, skip_bad: int) -> SavedStatisti
     return saved if saved.key == sample.key and whole and len(saved.bad) <= skip_bad else None
 
 
+def _amax_of(statistics: TensorStatistics, method: str) -> Amax:
+    signed = amax_of(statistics, method)
+    return Amax(signed, amax_of(statistics, method, UNSIGNED_LEVELS) if statistics.minimum >= 0 else None)
+
+
 def make_table(
-    saved: SavedStatistics, *, method: str, amax: Mapping[str, float] | None = None, progress: Progress = NO_PROGRESS
+    saved: SavedStatistics, *, method: str, amax: Mapping[str, Amax] | None = None, progress: Progress = NO_PROGRESS
 ) -> CalibrationTable:
     """The table of a whole sample's statistics.
 
@@ -227,7 +197,8 @@ def make_table(
         raise DataError(f"{saved.key.images}: no image can be used", remedy="give images that can be decoded")
     scales = {}
     for name, statistics in seen.tensors.items():
-        chosen = float(np.float32(amax_of(statistics, method) if amax is None else amax[name]))
+        found = _amax_of(statistics, method) if amax is None else amax[name]
+        chosen, unsigned = (None if value is None else float(np.float32(value)) for value in found)
         note = ""
         if not statistics.largest:
             note = "always zero on these images, scale set to 1"
@@ -235,8 +206,10 @@ def make_table(
             share = statistics.num_zeros / statistics.num_values
             note = f"{share:.2%} of its values are zeros, so {method} is 0; the largest value is taken instead"
             chosen = float(np.float32(statistics.largest))
+            unsigned = None if unsigned is None else chosen
         scales[name] = TensorScale(
             amax=chosen,
+            amax_unsigned=unsigned,
             scale=float(np.float32(scale_of_amax(chosen))),
             minimum=statistics.minimum,
             maximum=statistics.maximum,
@@ -273,7 +246,7 @@ def write_calibration(
         stage="calibrate",
         inputs=inputs,
         options=made_with,
-        packages=_PACKAGES,
+        packages=_PACKAGES + (_PACKAGES_OF_NETWORK_METHODS if table.method in NETWORK_METHODS else ()),
         parent=parent,
         details={
             "split": saved.key.split,

@@ -11,22 +11,23 @@ import onnx
 
 from resnet_deploy.core.artifacts import Manifest
 from resnet_deploy.core.progress import Progress
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.graph.channel_classes import find_channel_classes, scale_channels
 from resnet_deploy.graph.files import read_onnx
-from resnet_deploy.graph.float16 import fp16_from_fp32
+from resnet_deploy.graph.rounding_points import find_rounded_weights
 from resnet_deploy.quant.budget_search import PathPoint, greedy_path
 from resnet_deploy.quant.cost import COST_UNITS, LayerCost, float_costs, layer_cost, read_latencies
+from resnet_deploy.quant.equalization import Equalized
 from resnet_deploy.quant.exact_input import PIXEL_SCALE, PIXELS
 from resnet_deploy.quant.noise import measure_noise
-from resnet_deploy.quant.quantize import Prepared, QuantizeOptions, QuantizeResult, prepare, quantize_onnx
+from resnet_deploy.quant.quantize import Prepared, QuantizeOptions, QuantizeResult, delivered, prepare, quantize_onnx
 from resnet_deploy.quant.refine import open_refinement_images, refine_model
 from resnet_deploy.quant.score_log import ScoreLog, score_key
 from resnet_deploy.quant.scoring import Score, ScoringImages, logits_of_model, score_logits
-from resnet_deploy.quant.table import read_table
+from resnet_deploy.quant.table import CalibrationTable
+from resnet_deploy.quant.trt_cache import read_scales
 from resnet_deploy.quant.units import layer_units, reader_groups
 
 _NOISE_IMAGES = 1024
-_FLOATS = {Precision.FP32: lambda model: model, Precision.FP16: fp16_from_fp32}
 """What ONNX Runtime runs on a processor, and how a graph is made so."""
 
 
@@ -53,15 +54,14 @@ class Candidates:
     ) -> None:
         self._options, self._images, self._num_threads, self._progress = options, images, num_threads, progress
         self._manifest = manifest
-        self._table = read_table(options.table_file(), network_sha256=manifest.sha256)
+        self._table = read_scales(options.table_file(), options.onnx, manifest)
         self._model = read_onnx(options.onnx)
         self.layers = layer_cost(self._model)
         self.cost_unit, self.costs = _costs(self.layers, cost)
-        whole = self._prepared(())
-        self._original = whole.original
+        self._refined = self._refine(self._prepared(()))
+        self._original = self._prepared(()).original
         table = replace(self._table, tensors={**self._table.tensors, PIXELS: PIXEL_SCALE})
-        self.noise = measure_noise(whole.original, table, images.batches(_NOISE_IMAGES), progress=progress)
-        self._refined = self._refine(whole)
+        self.noise = measure_noise(self._original, table, images.batches(_NOISE_IMAGES), progress=progress)
         self.log = ScoreLog(options.file().with_name(f"{options.file().name}.scores.jsonl"))
         self.written: QuantizeResult | None = None
 
@@ -87,10 +87,13 @@ class Candidates:
             nodes,
             options.keep_float,
             options.exact_input,
+            options.unsigned_relu,
             options.refine,
             options.float_precision,
         )
-        return self.log.score(key, lambda: self._score(_FLOATS[options.float_precision](self._with_refinement(nodes))))
+        return self.log.score(
+            key, lambda: self._score(delivered(self._with_refinement(nodes), options.float_precision))
+        )
 
     def deliver(self, nodes: tuple[str, ...]) -> Score:
         """Write the file with `nodes` in float, read it back, and score that."""
@@ -105,29 +108,41 @@ class Candidates:
             exclude=nodes,
             keep_float=self._options.keep_float,
             preprocess=self._manifest.preprocess if self._options.exact_input else None,
+            unsigned_relu=self._options.unsigned_relu,
         )
 
     def _refine(self, whole: Prepared) -> dict[str, onnx.TensorProto]:
-        """Constants after refinement of the network with everything in int8; empty where none was asked for.
+        """Int8 weights and biases after refinement of the network with everything in int8; empty if none is asked for.
 
         Refining every set anew would take minutes each; int8 layers of a smaller set are scored with these constants,
-        and the file that is delivered is refined for its own set.
+        and the file that is delivered is refined for its own set. Where channels were equalised, every set is made
+        from the equalised network and its scales: float layers pass the channels on as the others expect them.
         """
         refine = self._options.refine
         if refine is None:
             return {}
-        source = open_refinement_images(refine)
-        refined, _ = refine_model(
-            whole.original, whole.quantized, source, self._manifest.preprocess, refine, progress=self._progress
+        refined = refine_model(
+            whole.original,
+            whole.quantized,
+            open_refinement_images(refine),
+            self._manifest.preprocess,
+            refine,
+            float_precision=self._options.float_precision,
+            progress=self._progress,
         )
-        return {tensor.name: tensor for tensor in refined.graph.initializer}
+        if refined.equalized is not None:
+            self._model, self._table = _equalized(self._model, self._table, refined.equalized, whole.unsigned.tensors)
+        graph = refined.quantized.graph
+        names = {use.values for use in find_rounded_weights(graph)}
+        names |= {name for node in graph.node if node.op_type in ("Conv", "Gemm") for name in node.input[2:]}
+        return {tensor.name: tensor for tensor in graph.initializer if tensor.name in names}
 
     def _with_refinement(self, nodes: tuple[str, ...]) -> onnx.ModelProto:
         quantized = self._prepared(nodes).quantized
         in_float = {name for node in quantized.graph.node if node.name in nodes for name in node.input}
         for tensor in quantized.graph.initializer:
             other = self._refined.get(tensor.name)
-            if other is not None and other.dims == tensor.dims and tensor.name not in in_float:
+            if other is not None and tensor.name not in in_float:
                 tensor.CopyFrom(other)
         return quantized
 
@@ -139,3 +154,20 @@ def _costs(layers: dict[str, LayerCost], cost: str) -> tuple[str, dict[str, floa
     if cost in COST_UNITS and cost != "latency":
         return cost, float_costs(layers, cost)
     return "latency", float_costs(layers, "latency", latencies=read_latencies(Path(cost)))
+
+
+def _equalized(
+    model: onnx.ModelProto, table: CalibrationTable, equalized: Equalized, unsigned: tuple[str, ...]
+) -> tuple[onnx.ModelProto, CalibrationTable]:
+    """The FP32 network with the channels of `equalized`, which may have another input, and a table of its scales.
+
+    Args:
+        unsigned: Tensors that are rounded to 255 steps, see `quant.unsigned`.
+    """
+    tensors = dict(table.tensors)
+    for name, scale in equalized.scales.items():
+        if name in tensors:
+            of_int8 = scale * 255 / 127 if name in unsigned else scale
+            tensors[name] = replace(tensors[name], amax=127 * of_int8, scale=of_int8)
+    model = scale_channels(model, find_channel_classes(model), equalized.factors)
+    return model, replace(table, tensors=tensors)

@@ -72,7 +72,7 @@ def collect_statistics(
         CalibrationError: An activation is NaN or infinite (names tensor and image), the network's input is not
             what `preprocess` gives, or ONNX Runtime computes other values in a batch than for one image.
     """
-    _check_input(model, preprocess)
+    _check_input(model, preprocess, batch)
     wanted = range(len(images)) if positions is None else positions
     total = Collected.of(tensors, make)
     if done is not None:
@@ -229,8 +229,8 @@ def _input_of(model: onnx.ModelProto) -> onnx.ValueInfoProto:
     return next(tensor for tensor in model.graph.input if tensor.name not in constants)
 
 
-def _check_input(model: onnx.ModelProto, preprocess: Preprocess) -> None:
-    """Raise CalibrationError unless the network takes what the preprocessing gives."""
+def _check_input(model: onnx.ModelProto, preprocess: Preprocess, batch: int) -> None:
+    """Raise CalibrationError unless the network takes what the preprocessing gives, `batch` images at a time."""
     tensor = _input_of(model)
     shape = [dim.dim_value or dim.dim_param or "?" for dim in tensor.type.tensor_type.shape.dim]
     given = ["N", 3, preprocess.height_px, preprocess.width_px]
@@ -240,6 +240,13 @@ def _check_input(model: onnx.ModelProto, preprocess: Preprocess) -> None:
             f"the network's input {tensor.name!r} is {shape}, its preprocessing gives {given}",
             remedy="give a network of RGB images together with the preprocessing that it was trained with",
         )
+    if isinstance(shape[0], int) and shape[0] != 1:
+        raise CalibrationError(
+            f"the network takes a batch of {shape[0]} alone, calibration gives it one image at a time",
+            remedy="export it anew with a batch of any size",
+        )
+    if isinstance(shape[0], int) and batch != 1:
+        raise CalibrationError(f"the network takes one image at a time, not {batch}", remedy="leave --batch out")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import ml_dtypes
 import numpy as np
 
+from resnet_deploy.core.errors import CalibrationError
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.quant.table import TensorScale
 
@@ -45,7 +46,15 @@ def _fp8_scale(tensor: TensorScale) -> float:
     """max|x| / 448, whatever the method chose for int8; 1 where only zeros were seen.
 
     E4M3 has the same relative step over 15 octaves, so clipping the largest values gains the others nothing.
+
+    Raises:
+        CalibrationError: The row is of a TensorRT calibration cache, which does not say how large the values are.
     """
+    if not tensor.num_values:
+        raise CalibrationError(
+            "FP8 needs the largest value of every tensor, these scales are int8's alone and say nothing of it",
+            remedy="calibrate the network, or quantise to int8",
+        )
     largest = max(abs(tensor.minimum), abs(tensor.maximum))
     return largest / 448.0 if largest > 0 else 1.0
 

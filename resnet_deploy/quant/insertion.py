@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["QuantizedTensor", "insert_qdq", "quantize_weight", "representable_scale"]
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import ml_dtypes
@@ -17,8 +18,9 @@ from resnet_deploy.graph.index import GraphIndex
 from resnet_deploy.quant.grid import INT8_GRID, Grid
 from resnet_deploy.quant.placement import Placement
 from resnet_deploy.quant.table import CalibrationTable
+from resnet_deploy.quant.unsigned import ZERO_POINT
 
-_ZERO_POINT = "zero_point"
+_ZERO_POINT, _LOW_ZERO_POINT = "zero_point", "zero_point.low"
 _HALVES = {
     Precision.FP16: (np.float16, 2.0**-24, float(np.finfo(np.float16).max)),
     Precision.BF16: (ml_dtypes.bfloat16, 2.0**-126, float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)),
@@ -40,10 +42,15 @@ def insert_qdq(
     *,
     float_precision: Precision,
     grid: Grid = INT8_GRID,
+    unsigned: Collection[str] = (),
 ) -> onnx.ModelProto:
     """A copy of the FP32 `model` with the placement's pairs and quantised weights; its floats are still FP32.
 
     Scales are values that `float_precision` represents, so a later conversion to it changes none of them.
+
+    Args:
+        unsigned: Tensors (`scale_of` of reads) that get amax / 255 as scale and a zero point of -128, see
+            `quant.unsigned`; int8 only.
 
     Raises:
         CalibrationError: The table lacks a tensor, or a weight is not finite.
@@ -53,13 +60,18 @@ def insert_qdq(
     nodes = {node.name: node for node in result.graph.node}
     pairs: dict[tuple[str, str], list[onnx.NodeProto]] = {}
     result.graph.initializer.append(numpy_helper.from_array(np.array(0, dtype=grid.dtype), _ZERO_POINT))
+    if unsigned:
+        result.graph.initializer.append(numpy_helper.from_array(np.int8(ZERO_POINT), _LOW_ZERO_POINT))
     for read in placement.reads:
         key = (read.tensor, read.scale_of)
         if key not in pairs:
-            scale = representable_scale(np.float32(grid.scale(table.entry(read.scale_of))), float_precision)
+            entry, is_unsigned = table.entry(read.scale_of), read.scale_of in unsigned
+            scale = entry.scale_unsigned if is_unsigned else grid.scale(entry)
+            scale = representable_scale(np.float32(scale), float_precision)
             taken = sum(tensor == read.tensor for tensor, _ in pairs)
             base = f"{read.tensor}_{taken}" if taken else read.tensor
-            pairs[key] = _make_pair(result.graph, read.tensor, scale, base=base, grid=grid)
+            zero_point = _LOW_ZERO_POINT if is_unsigned else _ZERO_POINT
+            pairs[key] = _make_pair(result.graph, read.tensor, scale, zero_point, base=base, grid=grid)
         nodes[read.node].input[read.position] = pairs[key][1].output[0]
     weight_nodes = []
     index = GraphIndex(result.graph)
@@ -126,11 +138,11 @@ def representable_scale(scale: np.ndarray | np.float32, float_precision: Precisi
 
 
 def _make_pair(
-    graph: onnx.GraphProto, tensor: str, scale: np.ndarray, *, base: str, grid: Grid
+    graph: onnx.GraphProto, tensor: str, scale: np.ndarray, zero_point: str, *, base: str, grid: Grid
 ) -> list[onnx.NodeProto]:
     stored = f"{base}.{grid.precision}"
     graph.initializer.append(numpy_helper.from_array(np.float32(scale).reshape(()), f"{base}.scale"))
-    operands = [f"{base}.scale", _ZERO_POINT]
+    operands = [f"{base}.scale", zero_point]
     return [
         helper.make_node("QuantizeLinear", [tensor, *operands], [stored], name=f"{base}.quantize"),
         helper.make_node("DequantizeLinear", [stored, *operands], [f"{base}.dq"], name=f"{base}.dequantize"),

@@ -186,25 +186,21 @@ def find_placement(
             stays in floating point.
         rules: INT8's, or those of another type.
     Raises:
-        GraphError: `exclude` names a node that is not there, `keep_float_tensors` a tensor that no rule would
+        GraphError: `exclude` names a node that is not there or that no rule would quantise, `keep_float_tensors` a tensor that no rule would
             quantise, the graph holds Q/DQ already, or no rule applies.
     """
     graph = GraphIndex(model.graph)
-    names = {node.name for node in model.graph.node}
-    if missing := [name for name in exclude if name not in names]:
-        quantizable = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "Add")]
-        raise GraphError(
-            f"no node is called {missing[0]!r}", remedy=f"the nodes that can be excluded: {', '.join(quantizable)}"
-        )
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
         raise GraphError("the graph is quantised already", remedy="give the FP32 file")
     reads, weights, refusals = [], [], []
     readable: dict[str, None] = {}
+    answered: dict[str, None] = {}
     for node in model.graph.node:
         for rule in rules:
             answer = rule.check(graph, node)
             if answer is None:
                 continue
+            answered[node.name] = None
             if isinstance(answer, Refusal):
                 refusals.append(answer)
                 continue
@@ -218,6 +214,14 @@ def find_placement(
             else:
                 reads += own_reads
                 weights += [item for item in answer if isinstance(item, WeightUse)]
+    if missing := [name for name in exclude if name not in answered]:
+        is_there = any(node.name == missing[0] for node in model.graph.node)
+        raise GraphError(
+            f"no rule would quantise node {missing[0]!r}, so excluding it has no effect"
+            if is_there
+            else f"no node is called {missing[0]!r}",
+            remedy=f"the nodes that can be excluded: {', '.join(answered)}",
+        )
     if missing := [name for name in keep_float_tensors if name not in readable]:
         raise GraphError(
             f"no rule would quantise a tensor called {missing[0]!r}",
@@ -225,8 +229,9 @@ def find_placement(
         )
     if not weights:
         raise GraphError(
-            f"nothing to quantise: {len(refusals)} nodes refused, "
-            + (f"first {refusals[0].node!r}: {refusals[0].reason}" if refusals else "no Conv or Gemm")
+            f"nothing to quantise: {len(refusals)} nodes refused, first {refusals[0].node!r}: {refusals[0].reason}"
+            if refusals
+            else "nothing to quantise: the graph has no Conv or Gemm"
         )
     return Placement(reads=tuple(reads), weights=tuple(weights), refusals=tuple(refusals))
 

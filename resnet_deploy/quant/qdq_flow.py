@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["POOLS", "Ends", "Flow", "dequantized", "name_of", "residual_additions"]
+__all__ = ["POOLS", "Ends", "Flow", "dequantized", "residual_additions"]
 
 from typing import NamedTuple
 
 import numpy as np
 import onnx
 
-from resnet_deploy.graph.index import GraphIndex
+from resnet_deploy.graph.index import GraphIndex, name_of
 from resnet_deploy.quant.audit_result import AdditionAudit
 from resnet_deploy.quant.qdq import QuantizedValue, quantized_activation, quantized_weight
 
@@ -128,7 +128,7 @@ class Flow:
         if value.faults:
             return "", f"its pair {value.quantize!r}: {value.faults[0]}"
         if layer is None or layer.op_type not in ("Conv", "ConvTranspose", "Gemm"):
-            what = "the network's input" if layer is None else name_of(layer)
+            what = name_of(layer)
             if layer is not None and layer.op_type == "BatchNormalization":
                 return "", f"{what} stands between the convolution and the addition: fold it"
             return "", (
@@ -167,12 +167,16 @@ def dequantized(graph: GraphIndex, tensor: str) -> QuantizedValue | None:
     return quantized_activation(graph, tensor)
 
 
-def name_of(node: onnx.NodeProto) -> str:
-    """A node in words."""
-    return f"{node.op_type} {node.name!r}"
-
-
 def _commutes(graph: GraphIndex, node: onnx.NodeProto) -> bool:
     if node.op_type != "Pad" or len(node.input) < 3 or not node.input[2]:
         return node.op_type in _COMMUTING
-    return graph.is_constant(node.input[2]) and not np.any(graph.constant(node.input[2]))
+    if not graph.is_constant(node.input[2]):
+        return False
+    value = graph.constant(node.input[2]).astype(np.float64)
+    if not np.any(value):
+        return True
+    pair = dequantized(graph, node.input[0])  # a constant of the pair's own grid
+    if pair is None or pair.scale is None or pair.scale.size > 1:
+        return False
+    steps = value / pair.scale.astype(np.float64).reshape(-1)[0]
+    return bool(np.all((steps == np.rint(steps)) & (np.abs(steps + 0.5) < 128)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Prepared", "QuantizeOptions", "QuantizeResult", "prepare", "quantize_model", "quantize_onnx"]
+__all__ = ["Prepared", "QuantizeOptions", "QuantizeResult", "delivered", "prepare", "quantize_model", "quantize_onnx"]
 
 import time
 from dataclasses import dataclass, replace
@@ -24,11 +24,14 @@ from resnet_deploy.quant.grid import GRIDS
 from resnet_deploy.quant.insertion import insert_qdq
 from resnet_deploy.quant.placement import RULES, Placement, Refusal, find_placement
 from resnet_deploy.quant.refine import RefinementGain, RefineOptions, open_refinement_images, refine_model
-from resnet_deploy.quant.table import CalibrationTable, read_table
+from resnet_deploy.quant.table import CalibrationTable
+from resnet_deploy.quant.trt_cache import UNPROVEN, read_scales
+from resnet_deploy.quant.unsigned import UnsignedRelu, UnsignedTensors, find_unsigned
+from resnet_deploy.quant.zero_points import lower_zero_points
 
 _PACKAGES = ("onnx", "numpy")
 _RULES = {Precision.INT8: RULES, Precision.FP8: FP8_RULES}
-_FLOATS = {Precision.FP32: lambda model: model, Precision.FP16: fp16_from_fp32, Precision.BF16: bf16_from_fp32}
+_FLOATS = {Precision.FP32: lambda model, **_: model, Precision.FP16: fp16_from_fp32, Precision.BF16: bf16_from_fp32}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,12 +40,15 @@ class QuantizeOptions:
 
     Attributes:
         onnx: FP32 file that `export` wrote.
-        table: Calibration table made from that very file; None takes `<stem>.calib.json` beside it.
+        table: Calibration table made from that very file, or a TensorRT calibration cache; None takes
+            `<stem>.calib.json` beside it.
         precision: INT8, or FP8 (E4M3) with NVIDIA's exclusions, see `quant.fp8`.
         float_precision: Of everything that is not quantised: FP16, BF16 or FP32.
         exclude: Names of nodes that stay in floating point.
         keep_float: Names of tensors that are never rounded: all that reads them stays in floating point.
         exact_input: Let an INT8 network read the pixels themselves, see `quant.exact_input`.
+        unsigned_relu: Which ReLU outputs use all 256 numbers of int8, see `quant.unsigned`. INT8 only. The biases
+            that hold the shift stay FP32, with the scales around them: FP16 has too few bits.
         refine: Refinement after rounding; None leaves it out. INT8 only.
         out: File to write; None takes `<stem>.<precision>.onnx` beside the ONNX file.
         force: Quantise even where the file is up to date.
@@ -55,6 +61,7 @@ class QuantizeOptions:
     exclude: tuple[str, ...] = ()
     keep_float: tuple[str, ...] = ()
     exact_input: bool = True
+    unsigned_relu: UnsignedRelu = UnsignedRelu.OFF
     refine: RefineOptions | None = None
     out: Path | None = None
     force: bool = False
@@ -64,6 +71,8 @@ class QuantizeOptions:
             raise ConfigError(f"precision is {self.precision}, expected {' or '.join(GRIDS)}")
         if self.float_precision not in _FLOATS:
             raise ConfigError(f"float_precision is {self.float_precision}, expected fp16, bf16 or fp32")
+        if self.unsigned_relu is not UnsignedRelu.OFF and self.precision is not Precision.INT8:
+            raise ConfigError(f"unsigned_relu is for int8, precision is {self.precision}")
         if self.refine is not None and self.precision is not Precision.INT8:
             raise ConfigError(f"refinement is for int8, precision is {self.precision}")
 
@@ -87,9 +96,11 @@ class QuantizeResult:
     Attributes:
         num_layers: Conv and Gemm nodes in int8 or FP8.
         num_pairs: Q/DQ pairs on activations.
+        unsigned: ReLU outputs that use all of int8, and why others do not; empty where none was asked for.
         refusals: What stays in floating point, and why.
         gains: Of every step of refinement; empty without one.
         audit: What runs in INT8 or FP8 and what fuses, in one line.
+        warnings: What makes the scales doubtful: that they came from a TensorRT cache.
     """
 
     file: Path
@@ -99,8 +110,10 @@ class QuantizeResult:
     num_layers: int
     num_pairs: int
     refusals: tuple[Refusal, ...]
+    unsigned: UnsignedTensors
     gains: tuple[RefinementGain, ...]
     audit: str
+    warnings: tuple[str, ...]
     size_bytes: int
     seconds: float
     skipped: bool
@@ -112,7 +125,7 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
     Raises:
         ArtifactError: The ONNX file or the table is missing, changed, or of another kind.
         ArtifactMismatchError: The table was made for another network.
-        CalibrationError: The table lacks a tensor, or a weight is NaN; names it.
+        CalibrationError: The table or cache lacks a tensor, or a weight is NaN; names it.
         GraphError: `exclude` names no node, or a weight does not fit FP16.
     """
     start = time.perf_counter()
@@ -123,7 +136,7 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
             f"{options.onnx} is {manifest.precision}, quantisation starts from the FP32 file",
             remedy="make one with `resnet-deploy export`",
         )
-    table = read_table(table_file, network_sha256=manifest.sha256)
+    table = read_scales(table_file, options.onnx, manifest)
     inputs = {"onnx": Path(options.onnx), "calibration": table_file}
     made_with = {
         "precision": options.precision,
@@ -131,6 +144,7 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
         "exclude": sorted(options.exclude),
         "keep_float": sorted(options.keep_float),
         "exact_input": options.exact_input,
+        "unsigned_relu": options.unsigned_relu,
         "refine": None if options.refine is None else {**to_plain(options.refine), "data": None},
     }
     images = None if options.refine is None else open_refinement_images(options.refine)
@@ -148,13 +162,20 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
             exclude=options.exclude,
             keep_float=options.keep_float,
             preprocess=manifest.preprocess if options.exact_input else None,
+            unsigned_relu=options.unsigned_relu,
         )
         quantized, gains = steps.quantized, ()
         if images is not None:
-            quantized, gains = refine_model(
-                steps.original, quantized, images, manifest.preprocess, options.refine, progress=progress
+            quantized, gains, _ = refine_model(
+                steps.original,
+                quantized,
+                images,
+                manifest.preprocess,
+                options.refine,
+                float_precision=options.float_precision,
+                progress=progress,
             )
-        quantized = _FLOATS[options.float_precision](quantized)
+        quantized = delivered(quantized, options.float_precision)
         audit = _audited(quantized, name=str(file))
         write_onnx(quantized, file)
         write_manifest(
@@ -173,8 +194,10 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
                 "num_pairs": len({(read.tensor, read.scale_of) for read in steps.placement.reads}),
                 "refusals": steps.placement.refusals,
                 "exact_input": steps.exact_input,
+                "unsigned": steps.unsigned,
                 "gains": gains,
                 "audit": audit,
+                "warnings": () if table.names_images else (UNPROVEN,),
             },
         )
     written = read_manifest(file, kind="onnx", verify=False)
@@ -186,8 +209,10 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
         num_layers=written.details["num_layers"],
         num_pairs=written.details["num_pairs"],
         refusals=tuple(from_plain(Refusal, item, source=str(file)) for item in written.details["refusals"]),
+        unsigned=from_plain(UnsignedTensors, written.details["unsigned"], source=str(file)),
         gains=tuple(from_plain(RefinementGain, item, source=str(file)) for item in written.details["gains"]),
         audit=written.details["audit"],
+        warnings=tuple(written.details["warnings"]),
         size_bytes=written.size_bytes,
         seconds=time.perf_counter() - start,
         skipped=skipped,
@@ -200,6 +225,7 @@ class Prepared:
 
     Attributes:
         original: The FP32 graph the pairs were put in: the one that was given, but for its input.
+        quantized: With zero points of -128 on unsigned tensors; see `delivered`.
         exact_input: "exact", or why the image is rounded as any other tensor.
     """
 
@@ -207,6 +233,7 @@ class Prepared:
     quantized: onnx.ModelProto
     placement: Placement
     exact_input: str
+    unsigned: UnsignedTensors
 
 
 def prepare(
@@ -218,16 +245,36 @@ def prepare(
     exclude: tuple[str, ...] = (),
     keep_float: tuple[str, ...] = (),
     preprocess: Preprocess | None = None,
+    unsigned_relu: UnsignedRelu = UnsignedRelu.OFF,
 ) -> Prepared:
-    """Everything but refinement and the conversion of what stays a float.
+    """Everything but refinement and `delivered`.
 
     Args:
         preprocess: Of the images that will come, for an exact input; None rounds them as any other tensor.
+        unsigned_relu: See `QuantizeOptions`.
     """
     original, table, reason = _with_exact_input(model, table, precision, {*exclude, *keep_float}, preprocess)
     placement = find_placement(original, exclude=exclude, keep_float_tensors=keep_float, rules=_RULES[precision])
-    quantized = insert_qdq(original, placement, table, float_precision=float_precision, grid=GRIDS[precision])
-    return Prepared(original=original, quantized=quantized, placement=placement, exact_input=reason)
+    unsigned = find_unsigned(original, placement, unsigned_relu)
+    quantized = insert_qdq(
+        original,
+        placement,
+        table,
+        float_precision=float_precision,
+        grid=GRIDS[precision],
+        unsigned=unsigned.tensors,
+    )
+    return Prepared(original=original, quantized=quantized, placement=placement, exact_input=reason, unsigned=unsigned)
+
+
+def delivered(quantized: onnx.ModelProto, float_precision: Precision) -> onnx.ModelProto:
+    """The graph that is written: no zero points, and what is not quantised in `float_precision`.
+
+    Args:
+        quantized: Of `prepare`, refined or not.
+    """
+    lowered, shifted = lower_zero_points(quantized)
+    return _FLOATS[float_precision](lowered, wide=shifted)
 
 
 def _with_exact_input(
@@ -276,6 +323,7 @@ def quantize_model(
     exclude: tuple[str, ...] = (),
     keep_float: tuple[str, ...] = (),
     preprocess: Preprocess | None = None,
+    unsigned_relu: UnsignedRelu = UnsignedRelu.OFF,
 ) -> tuple[onnx.ModelProto, Placement]:
     """The INT8 or FP8 form of an FP32 graph, rounded to nearest, and what was placed where; see `prepare`."""
     steps = prepare(
@@ -286,5 +334,6 @@ def quantize_model(
         exclude=exclude,
         keep_float=keep_float,
         preprocess=preprocess,
+        unsigned_relu=unsigned_relu,
     )
-    return _FLOATS[float_precision](steps.quantized), steps.placement
+    return delivered(steps.quantized, float_precision), steps.placement

@@ -7,7 +7,7 @@ its bias takes up the mean difference to the FP32 network. One forward pass of e
 
 from __future__ import annotations
 
-__all__ = ["REFINEMENTS", "reconstruct"]
+__all__ = ["RECONSTRUCTIONS", "reconstruct"]
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -24,9 +24,11 @@ from resnet_deploy.graph.index import attribute_of, attributes_of
 from resnet_deploy.graph.torch_graph import TorchGraph
 from resnet_deploy.quant.adaptive_rounding import input_moments, round_with_compensation
 
-REFINEMENTS = ("bias", "rounding")
+RECONSTRUCTIONS = ("bias", "rounding")
 
-_CHUNK = 16  # images of one FP32 pass; a fixed number, so that the result depends on the images alone
+_CHUNK = 16
+_CHUNK_PIXELS = 2**18
+"""Images of one FP32 pass, 16 or so many pixels (5 images of 224 px): fixed, so that the result depends on them alone."""
 
 
 def reconstruct(
@@ -44,15 +46,15 @@ def reconstruct(
         quantized: What `insert_qdq` made of it; its floats are FP32.
         images: [N, 3, H, W] float32, preprocessed. A few hundred; all are in memory at once, and with them the
             activations of the two or three tensors that are in use at a time.
-        refinements: Names of REFINEMENTS.
+        refinements: Names of RECONSTRUCTIONS.
     Raises:
         ConfigError: An unknown refinement.
         GraphError: An operator that can not be run in PyTorch here; lists them.
     Source: bias correction: Nagel et al., arXiv:1906.04721, section 4.2 (with data). Adaptive rounding: see
         `quant.adaptive_rounding`.
     """
-    if unknown := [name for name in refinements if name not in REFINEMENTS]:
-        raise ConfigError(f"unknown refinement {unknown[0]!r}", remedy=f"known are {', '.join(REFINEMENTS)}")
+    if unknown := [name for name in refinements if name not in RECONSTRUCTIONS]:
+        raise ConfigError(f"unknown refinement {unknown[0]!r}", remedy=f"known are {', '.join(RECONSTRUCTIONS)}")
     reference, graph = TorchGraph(original), TorchGraph(quantized)
     layers = _int8_layers(graph)
     progress.start(f"refine: {' and '.join(refinements)}", len(layers))
@@ -143,19 +145,30 @@ def _changes(
 
 
 def _output_means(graph: TorchGraph, images: np.ndarray, names: list[str]) -> dict[str, Tensor]:
-    """Mean over images and positions of every channel, float64."""
+    """Mean over images and positions of every channel, float64; no tensor is kept for it."""
     sums = {name: torch.zeros((), dtype=torch.float64) for name in names}
     counts = dict.fromkeys(names, 0)
-    for start in range(0, len(images) if names else 0, _CHUNK):
-        batch = torch.from_numpy(images[start : start + _CHUNK]).contiguous(memory_format=torch.channels_last)
-        for name, values in zip(names, graph.run({graph.input_names[0]: batch}, names), strict=True):
+
+    def adder(name: str) -> Callable[[Tensor], Tensor]:
+        def add(values: Tensor) -> Tensor:
             sums[name] = sums[name] + _channel_sums(values)
             counts[name] += values.numel() // values.shape[1]
+            return values
+
+        return add
+
+    change = {name: adder(name) for name in names}
+    chunk = max(1, min(_CHUNK, _CHUNK_PIXELS // (images.shape[2] * images.shape[3])))
+    for start in range(0, len(images) if names else 0, chunk):
+        batch = torch.from_numpy(images[start : start + chunk]).contiguous(memory_format=torch.channels_last)
+        graph.run({graph.input_names[0]: batch}, change=change)
     return {name: sums[name] / counts[name] for name in names}
 
 
 def _channel_sums(values: Tensor) -> Tensor:
-    return values.transpose(0, 1).flatten(1).sum(1, dtype=torch.float64)
+    """[K] float64 of [N, K, ...]; image by image, as torch makes a float64 copy of what it sums."""
+    inner = list(range(1, values.dim() - 1))
+    return torch.stack([image.sum(inner, dtype=torch.float64) if inner else image.double() for image in values]).sum(0)
 
 
 def _written(quantized: onnx.ModelProto, graph: TorchGraph, layers: Sequence[_Layer]) -> onnx.ModelProto:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["RefineOptions", "RefinementGain", "open_refinement_images", "refine_model"]
+__all__ = ["REFINEMENTS", "RefineOptions", "Refined", "RefinementGain", "open_refinement_images", "refine_model"]
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 
 from resnet_deploy.core.errors import ConfigError, DataError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.core.specs import Preprocess
-from resnet_deploy.data.batches import input_batches
-from resnet_deploy.data.source import ImageSource, open_images, stratified_sample
-from resnet_deploy.quant.reconstruction import REFINEMENTS, reconstruct
-from resnet_deploy.quant.scoring import Score, compare_logits, logits_of_model
+from resnet_deploy.core.specs import Precision, Preprocess
+from resnet_deploy.data.preprocess import normalize
+from resnet_deploy.data.source import ImageSource, Subset, open_images, stratified_sample
+from resnet_deploy.quant.equalization import Equalized, equalize
+from resnet_deploy.quant.reconstruction import RECONSTRUCTIONS, reconstruct
+from resnet_deploy.quant.scoring import Score, compare_logits, decode_crops, logits_of_model
 
-_BATCH = 32
-PIXELS_AT_ONCE = 2**21
-"""Refinement holds all its images' activations of a few tensors at once: 2048 images of 32 px, 41 of 224 px."""
+_EQUALIZE = "equalize"
+REFINEMENTS = (_EQUALIZE, *RECONSTRUCTIONS)
+"""In the order in which they are done, whatever order is asked for: what follows starts from equalised channels."""
+
+_BATCH_PIXELS = 2**19
+"""Of one pass whose logits are compared: 32 images of 128 px, 10 of 224 px."""
+PIXELS_AT_ONCE = 2**20
+"""Refinement holds all its images' activations of a few tensors at once: 1024 images of 32 px, 20 of 224 px."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,11 +35,11 @@ class RefineOptions:
     """What to refine, and on which images.
 
     Attributes:
-        refinements: Names of REFINEMENTS.
+        refinements: Names of REFINEMENTS; "equalize" comes first wherever it stands.
         data: What `data.source.open_images` takes; labels are not used.
         split: Part of the data: that of calibration, never the one accuracy is measured on.
         num_images: To learn from, at most; of large images fewer, see PIXELS_AT_ONCE. As many others, if there are,
-            show the gain.
+            show the gain. Nothing else is decoded.
         seed: Chooses them.
     """
 
@@ -66,6 +74,18 @@ class RefinementGain:
     is_held_out: bool
 
 
+class Refined(NamedTuple):
+    """What refinement made.
+
+    Attributes:
+        equalized: The network that all other steps started from; None where channels were not equalised.
+    """
+
+    quantized: onnx.ModelProto
+    gains: tuple[RefinementGain, ...]
+    equalized: Equalized | None
+
+
 def open_refinement_images(options: RefineOptions) -> ImageSource:
     """Those to learn from and those to measure on, in turn."""
     return stratified_sample(open_images(options.data, split=options.split), 2 * options.num_images, seed=options.seed)
@@ -78,39 +98,74 @@ def refine_model(
     preprocess: Preprocess,
     options: RefineOptions,
     *,
+    float_precision: Precision,
     progress: Progress = NO_PROGRESS,
-) -> tuple[onnx.ModelProto, tuple[RefinementGain, ...]]:
-    """Refine step by step; every step starts from the rounding of `quantized` with the steps so far together.
+) -> Refined:
+    """Refine step by step. Equalisation comes first; every other step starts from its network, rounded to nearest.
 
     Args:
         original: FP32.
         quantized: What `insert_qdq` made of it; its floats are FP32.
         source: See `open_refinement_images`.
+        float_precision: What scales have to be values of.
     Raises:
         DataError: Fewer than two images.
         GraphError: An operator that can not be run in PyTorch here; lists them.
     """
     if len(source) < 2:
         raise DataError(f"{source.description}: {len(source)} image, refinement needs at least 2")
-    images = np.concatenate([batch.images for batch in input_batches(source, preprocess, batch_size=_BATCH)])
-    enough = len(images) > options.num_images
-    learn, other = (images[0::2], images[1::2]) if enough else (images, images)
-    learn = learn[: max(2, PIXELS_AT_ONCE // (preprocess.height_px * preprocess.width_px))]
-    wanted = _logits(original, other)
-    gains = [_gain("rounding to nearest", quantized, other, wanted, enough)]
-    result, steps = quantized, ()
+    at_once = max(2, PIXELS_AT_ONCE // (preprocess.height_px * preprocess.width_px))
+    most = options.num_images if _EQUALIZE in options.refinements else min(options.num_images, at_once)
+    learnt, shown = _places(len(source), learn_from=most, show_on=options.num_images)
+    enough = not set(learnt) & set(shown)
+    learn = normalize(decode_crops(Subset(source, learnt), preprocess, progress=progress), preprocess)
+    other = decode_crops(Subset(source, shown), preprocess, progress=progress)
+    wanted = _logits(original, other, preprocess)
+    gains = [_gain("rounding to nearest", quantized, other, wanted, preprocess, enough)]
+    equalized, steps = None, ()
+    if _EQUALIZE in options.refinements:
+        equalized = equalize(original, quantized, learn, float_precision=float_precision, progress=progress)
+        original, quantized = equalized.original, equalized.quantized
+        gains.append(_gain(_EQUALIZE, quantized, other, wanted, preprocess, enough))
+    if len(learn) > at_once:
+        learn = learn[_spread(range(len(learn)), at_once)]
+    result = quantized
     for name in options.refinements:
+        if name == _EQUALIZE:
+            continue
         steps = (*steps, name)
         result = reconstruct(original, quantized, learn, steps, progress=progress)
-        gains.append(_gain(" + ".join(steps), result, other, wanted, enough))
-    return result, tuple(gains)
+        done = steps if equalized is None else (_EQUALIZE, *steps)
+        gains.append(_gain(" + ".join(done), result, other, wanted, preprocess, enough))
+    return Refined(result, tuple(gains), equalized)
+
+
+def _places(count: int, *, learn_from: int, show_on: int) -> tuple[list[int], list[int]]:
+    """Which of `count` images to learn from and which others to measure on, spread evenly; all twice where it is few."""
+    if count <= learn_from:
+        return list(range(count)), list(range(count))
+    learnt = _spread(range(count), min(learn_from, -(-count // 2)))
+    rest = sorted(set(range(count)).difference(learnt))
+    return learnt, _spread(rest, min(show_on, len(rest)))
+
+
+def _spread(places: Sequence[int], count: int) -> list[int]:
+    return [places[index * len(places) // count] for index in range(count)]
 
 
 def _gain(
-    step: str, model: onnx.ModelProto, images: np.ndarray, wanted: np.ndarray, is_held_out: bool
+    step: str,
+    model: onnx.ModelProto,
+    pixels: np.ndarray,
+    wanted: np.ndarray,
+    preprocess: Preprocess,
+    is_held_out: bool,
 ) -> RefinementGain:
-    return RefinementGain(step=step, score=compare_logits(_logits(model, images), wanted), is_held_out=is_held_out)
+    score = compare_logits(_logits(model, pixels, preprocess), wanted)
+    return RefinementGain(step=step, score=score, is_held_out=is_held_out)
 
 
-def _logits(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
-    return logits_of_model(model, (images[start : start + _BATCH] for start in range(0, len(images), _BATCH)))
+def _logits(model: onnx.ModelProto, pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    batch = max(1, min(32, _BATCH_PIXELS // (preprocess.height_px * preprocess.width_px)))
+    starts = range(0, len(pixels), batch)
+    return logits_of_model(model, (normalize(pixels[start : start + batch], preprocess) for start in starts))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 __all__ = [
     "METHODS",
+    "SIGNED_LEVELS",
+    "UNSIGNED_LEVELS",
+    "Amax",
     "amax_of",
     "checked_method",
     "entropy_amax",
@@ -17,15 +20,29 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.quant.statistics import NUM_BINS, TensorStatistics
 
-_QMAX = 127
-_LEVELS = 128
+SIGNED_LEVELS = 128
 """Magnitudes that symmetric int8 represents: 0 to 127."""
+UNSIGNED_LEVELS = 256
+"""Those of a tensor that is never negative and uses all of int8, see `quant.unsigned`: 0 to 255."""
+
+
+class Amax(NamedTuple):
+    """The largest magnitude that shall be represented.
+
+    Attributes:
+        signed: With SIGNED_LEVELS.
+        unsigned: With UNSIGNED_LEVELS, of which more can be spent on large values; None for a tensor with negative ones.
+    """
+
+    signed: float
+    unsigned: float | None
 
 
 def scale_of_amax(amax: float) -> float:
@@ -33,19 +50,19 @@ def scale_of_amax(amax: float) -> float:
 
     Source: ONNX QuantizeLinear; arXiv:1712.05877, section 2.1.
     """
-    return amax / _QMAX if amax > 0 else 1.0
+    return amax / (SIGNED_LEVELS - 1) if amax > 0 else 1.0
 
 
-def max_amax(statistics: TensorStatistics) -> float:
+def max_amax(statistics: TensorStatistics, levels: int = SIGNED_LEVELS) -> float:
     """The largest |x| seen: nothing is clipped, so one outlier coarsens every other value."""
     return statistics.largest
 
 
-def entropy_amax(statistics: TensorStatistics) -> float:
+def entropy_amax(statistics: TensorStatistics, levels: int = SIGNED_LEVELS) -> float:
     """The threshold whose quantised distribution loses the least information (Kullback-Leibler divergence).
 
-    For every candidate threshold of i bins (128 <= i <= bins in use): P is the first i bins with what lies
-    beyond added to the last one; Q spreads each of 128 equal groups of the first i bins evenly over those of
+    For every candidate threshold of i bins (`levels` <= i <= bins in use): P is the first i bins with what lies
+    beyond added to the last one; Q spreads each of `levels` equal groups of the first i bins evenly over those of
     the group's bins that are not empty. The i with the smallest KL(P || Q) wins, the smallest i on a tie.
     Exact zeros have no part in it (int8 represents them exactly at any scale).
 
@@ -54,14 +71,14 @@ def entropy_amax(statistics: TensorStatistics) -> float:
     """
     counts = statistics.counts.astype(np.float64)
     used = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 0
-    if used <= _LEVELS:
+    if used <= levels:
         return statistics.largest
-    candidates = np.arange(_LEVELS, used + 1)
-    best = int(candidates[np.argmin(_divergences(counts[:used], candidates))])
+    candidates = np.arange(levels, used + 1)
+    best = int(candidates[np.argmin(_divergences(counts[:used], candidates, levels))])
     return min(best * statistics.bin_width, statistics.largest)
 
 
-def _divergences(counts: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+def _divergences(counts: np.ndarray, candidates: np.ndarray, levels: int) -> np.ndarray:
     """KL(P || Q) for thresholds of i bins, all `candidates` at once.
 
     P = counts[:i] / total with the outliers in bin i - 1; Q is constant over the filled bins of each group.
@@ -71,7 +88,7 @@ def _divergences(counts: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     sums = np.concatenate(([0.0], np.cumsum(counts)))
     filled = np.concatenate(([0.0], np.cumsum(counts > 0)))
     plogp = np.concatenate(([0.0], np.cumsum(_times_log(counts, counts))))
-    edges = _group_edges()[candidates - _LEVELS]
+    edges = _group_edges(levels)[candidates - levels]
     group = np.diff(sums[edges], axis=1)
     mean = group / np.maximum(np.diff(filled[edges], axis=1), 1)
     below = sums[candidates]
@@ -91,14 +108,14 @@ def _times_log(factor: np.ndarray, value: np.ndarray) -> np.ndarray:
     return factor * np.log(np.where(value > 0, value, 1.0))
 
 
-@lru_cache(maxsize=1)
-def _group_edges() -> np.ndarray:
-    """[candidates, levels + 1] first bins of the groups, for every threshold from _LEVELS to NUM_BINS bins."""
-    candidates = np.arange(_LEVELS, NUM_BINS + 1)
-    return candidates[:, None] * np.arange(_LEVELS + 1) // _LEVELS
+@lru_cache(maxsize=2)
+def _group_edges(levels: int) -> np.ndarray:
+    """[candidates, levels + 1] first bins of the groups, for every threshold from `levels` to NUM_BINS bins."""
+    candidates = np.arange(levels, NUM_BINS + 1)
+    return (candidates[:, None] * np.arange(levels + 1) // levels).astype(np.int32)
 
 
-def mse_amax(statistics: TensorStatistics) -> float:
+def mse_amax(statistics: TensorStatistics, levels: int = SIGNED_LEVELS) -> float:
     """The threshold with the smallest mean squared quantisation error over the histogram, clipping included.
 
     Candidates are 256 equal steps from a quarter of max|x| to max|x|; every bin stands at its middle.
@@ -114,8 +131,8 @@ def mse_amax(statistics: TensorStatistics) -> float:
     candidates = statistics.largest * np.linspace(1.0, 0.25, 256)
     errors = []
     for amax in candidates:
-        scale = amax / _QMAX
-        errors.append(np.dot(counts, (np.minimum(np.rint(middles / scale), _QMAX) * scale - middles) ** 2))
+        scale = amax / (levels - 1)
+        errors.append(np.dot(counts, (np.minimum(np.rint(middles / scale), levels - 1) * scale - middles) ** 2))
     return float(candidates[int(np.argmin(errors))])
 
 
@@ -135,7 +152,7 @@ def percentile_amax(statistics: TensorStatistics, percent: Fraction) -> float:
     return min((index + 1) * statistics.bin_width, statistics.largest)
 
 
-METHODS: dict[str, Callable[[TensorStatistics], float]] = {
+METHODS: dict[str, Callable[[TensorStatistics, int], float]] = {
     "entropy": entropy_amax,
     "max": max_amax,
     "mse": mse_amax,
@@ -157,7 +174,8 @@ def checked_method(method: str) -> str:
         return method
     if name != _PERCENTILE:
         raise ConfigError(
-            f"unknown calibration method {method!r}", remedy=f"known methods: {', '.join(METHODS)}, {_PERCENTILE}:99.99"
+            f"unknown calibration method {method!r}",
+            remedy=f"known methods: {', '.join(METHODS)}, {_PERCENTILE}:99.99, and auto, which looks at a whole network",
         )
     try:
         percent = Decimal(number)
@@ -172,11 +190,13 @@ def checked_method(method: str) -> str:
     return f"{_PERCENTILE}:{digits.rstrip('0').rstrip('.') if '.' in digits else digits}"
 
 
-def amax_of(statistics: TensorStatistics, method: str) -> float:
+def amax_of(statistics: TensorStatistics, method: str, levels: int = SIGNED_LEVELS) -> float:
     """The largest magnitude that int8 shall represent; 0 where only zeros were seen, or the percentile is a zero.
 
+    Args:
+        levels: How many magnitudes there are to represent it with, zero included.
     Raises:
         ConfigError: Unknown method; lists the known ones.
     """
     name, _, number = checked_method(method).partition(":")
-    return percentile_amax(statistics, Fraction(number)) if name == _PERCENTILE else METHODS[name](statistics)
+    return percentile_amax(statistics, Fraction(number)) if name == _PERCENTILE else METHODS[name](statistics, levels)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["Score", "ScoringImages", "compare_logits", "load_scoring_images", "logits_of_model", "score_logits"]
+__all__ = [
+    "Score",
+    "ScoringImages",
+    "compare_logits",
+    "decode_crops",
+    "load_scoring_images",
+    "logits_of_model",
+    "score_logits",
+]
 
 import math
 from collections.abc import Iterator
@@ -13,14 +21,14 @@ import numpy as np
 import onnx
 
 from resnet_deploy.core.artifacts import Manifest
-from resnet_deploy.core.errors import ArtifactError
+from resnet_deploy.core.errors import ArtifactError, GraphError
 from resnet_deploy.core.metrics import paired_drop_interval, wilson_interval
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision, Preprocess
 from resnet_deploy.data.classes import map_classes
 from resnet_deploy.data.decode_ahead import decode_ahead
 from resnet_deploy.data.preprocess import crop_pixels, normalize
-from resnet_deploy.data.source import open_images, stratified_sample
+from resnet_deploy.data.source import ImageSource, open_images, stratified_sample
 from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.graph.session import open_session
 
@@ -112,17 +120,7 @@ def load_scoring_images(
     if num_images:
         source = stratified_sample(source, num_images, seed=seed)
     preprocess = manifest.preprocess
-    crops = []
-    progress.start(f"decode {source.description}", len(source))
-    for _, batch in decode_ahead(
-        source,
-        lambda image, name: crop_pixels(image, preprocess, name=name),
-        batch_size=_BATCH,
-        num_threads=num_threads,
-    ):
-        crops.append(np.stack(batch))
-        progress.advance(len(batch))
-    pixels = np.concatenate(crops)
+    pixels = decode_crops(source, preprocess, num_threads=num_threads, progress=progress)
     model = read_onnx(onnx_file)
     progress.start("FP32 logits", len(pixels))
     logits = logits_of_model(
@@ -142,10 +140,40 @@ def load_scoring_images(
     )
 
 
+def decode_crops(
+    source: ImageSource, preprocess: Preprocess, *, num_threads: int = 0, progress: Progress = NO_PROGRESS
+) -> np.ndarray:
+    """[N, H, W, 3] uint8 of all images after resize and crop: a quarter of the memory of network inputs.
+
+    Raises:
+        DataError: An image can not be used; names it.
+    """
+    crops = np.empty((len(source), preprocess.height_px, preprocess.width_px, 3), np.uint8)
+    progress.start(f"decode {source.description}", len(source))
+    for places, batch in decode_ahead(
+        source,
+        lambda image, name: crop_pixels(image, preprocess, name=name),
+        batch_size=_BATCH,
+        num_threads=num_threads,
+    ):
+        crops[places] = batch
+        progress.advance(len(batch))
+    return crops
+
+
 def logits_of_model(model: onnx.ModelProto, batches: Iterator[np.ndarray], num_threads: int = 0) -> np.ndarray:
-    """[N, K] float32, by ONNX Runtime."""
+    """[N, K] float32, by ONNX Runtime.
+
+    Raises:
+        GraphError: The network takes batches of one size alone.
+    """
     session = open_session(model, num_threads=num_threads)
-    name = session.get_inputs()[0].name
+    name, (size, *_) = session.get_inputs()[0].name, session.get_inputs()[0].shape
+    if isinstance(size, int):
+        raise GraphError(
+            f"the network takes a batch of {size} alone, and many images are given to it at once",
+            remedy="export it anew with a batch of any size",
+        )
     rows = [session.run(None, {name: batch})[0].astype(np.float32) for batch in batches]
     return np.concatenate([row.reshape(len(row), -1) for row in rows])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from resnet_deploy.core.artifacts import is_up_to_date, read_manifest, read_result, write_manifest
+from resnet_deploy.core.artifacts import Manifest, is_up_to_date, read_result, write_manifest
 from resnet_deploy.core.config import to_plain
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.files import atomic_write
@@ -22,11 +22,15 @@ from resnet_deploy.draw.figure import save_png
 from resnet_deploy.draw.sensitivity import draw_sensitivity
 from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.quant.cost import layer_cost
+from resnet_deploy.quant.exact_input import PIXEL_SCALE, PIXELS
 from resnet_deploy.quant.insertion import insert_qdq
 from resnet_deploy.quant.noise import NoiseModel, measure_noise
+from resnet_deploy.quant.quantize import prepare
+from resnet_deploy.quant.sample import read_fp32_manifest
 from resnet_deploy.quant.score_log import ScoreLog, score_key
 from resnet_deploy.quant.scoring import Score, ScoringImages, load_scoring_images, logits_of_model, score_logits
-from resnet_deploy.quant.table import CalibrationTable, read_table
+from resnet_deploy.quant.table import CalibrationTable
+from resnet_deploy.quant.trt_cache import read_scales
 from resnet_deploy.quant.units import block_units, layer_units, placement_of
 
 _UNITS = {"layer": layer_units, "block": block_units}
@@ -46,12 +50,14 @@ class SensitivityOptions:
 
     Attributes:
         onnx: FP32 file that `export` wrote.
-        table: Calibration table made from it; None takes `<stem>.calib.json` beside it.
+        table: Calibration table made from it, or a TensorRT calibration cache; None takes `<stem>.calib.json` beside
+            it.
         data, split: What `data.source.open_images` takes.
         num_images: A stratified sample of that many; 0 takes all.
         by: "layer" (convolutions, classifier, residual additions, pools) or "block" (stem, layer1.0 ..., fc).
         metric: A key of METRICS, by which the measured units are ranked.
         num_measured: So many units, those with the worst prediction, are also measured, two runs each.
+        exact_input: Rate the form in which the first layer reads the pixels themselves, as `quantize` writes it.
         seed: Chooses the images.
         out: Picture (.png); its numbers go beside it (.json). None takes `<stem>.sensitivity.png`.
         num_threads: 0 takes all processors.
@@ -66,6 +72,7 @@ class SensitivityOptions:
     by: str = "layer"
     metric: str = "sqnr"
     num_measured: int = 8
+    exact_input: bool = True
     seed: int = 0
     out: Path | None = None
     num_threads: int = 0
@@ -128,6 +135,7 @@ class SensitivityReport:
     """A ranking.
 
     Attributes:
+        exact_input: "exact", or why the image is rounded as any other tensor; see `quant.exact_input`.
         predicted_agreement: Of everything in int8, by the noise model; `int8` is the same, measured.
         units: The measured ones first, the worst on top by the metric; then the others, by prediction.
         num_reused: Scores that an interrupted run had left.
@@ -140,6 +148,7 @@ class SensitivityReport:
     images: str
     num_images: int
     reference_top1_percent: float | None
+    exact_input: str
     predicted_agreement: float
     int8: Score
     units: tuple[UnitSensitivity, ...]
@@ -159,8 +168,8 @@ def analyze_sensitivity(options: SensitivityOptions, progress: Progress = NO_PRO
         ArtifactError, CalibrationError, DataError, GraphError: A file, a scale or the images can not be used.
     """
     start = time.perf_counter()
-    manifest = read_manifest(options.onnx, kind="onnx")
-    table = read_table(options.table_file(), network_sha256=manifest.sha256)
+    manifest = read_fp32_manifest(options.onnx)
+    table = read_scales(options.table_file(), options.onnx, manifest)
     picture, file = options.picture(), options.picture().with_suffix(".json")
     images = load_scoring_images(
         options.onnx,
@@ -179,12 +188,17 @@ def analyze_sensitivity(options: SensitivityOptions, progress: Progress = NO_PRO
         "calibration": options.table_file(),
         "images": (images.description, images.fingerprint),
     }
-    made_with = {"by": options.by, "metric": options.metric, "num_measured": options.num_measured}
+    made_with = {
+        "by": options.by,
+        "metric": options.metric,
+        "num_measured": options.num_measured,
+        "exact_input": options.exact_input,
+    }
     if not options.force and is_up_to_date(file, stage="sensitivity", inputs=inputs, options=made_with):
         known = read_result(SensitivityReport, file, manifest_kind="analysis")
         return replace(known, file=file, picture=picture, skipped=True)
     log = ScoreLog(picture.with_suffix(".scores.jsonl"))
-    model = read_onnx(options.onnx)
+    model, table, exact_input = _delivered_form(options, manifest, table)
     noise = measure_noise(model, table, images.batches(), progress=progress)
     units = _predicted(model, noise, _UNITS[options.by](model))
     int8, units = _measured(model, table, images, units, options, log, manifest.sha256, progress)
@@ -196,6 +210,7 @@ def analyze_sensitivity(options: SensitivityOptions, progress: Progress = NO_PRO
         images=images.description,
         num_images=len(images.pixels),
         reference_top1_percent=images.top1_percent,
+        exact_input=exact_input,
         predicted_agreement=1 - float(noise.flips().mean()),
         int8=int8,
         units=units,
@@ -205,6 +220,20 @@ def analyze_sensitivity(options: SensitivityOptions, progress: Progress = NO_PRO
     _write(report, inputs, made_with)
     log.remove()
     return report
+
+
+def _delivered_form(
+    options: SensitivityOptions, manifest: Manifest, table: CalibrationTable
+) -> tuple[onnx.ModelProto, CalibrationTable, str]:
+    """The FP32 graph that `quantize` puts pairs into, the scales of its tensors, and what became of its input."""
+    steps = prepare(
+        read_onnx(options.onnx),
+        table,
+        float_precision=Precision.FP32,
+        preprocess=manifest.preprocess if options.exact_input else None,
+    )
+    table = replace(table, tensors={**table.tensors, PIXELS: PIXEL_SCALE})
+    return steps.original, table, steps.exact_input
 
 
 def _predicted(
@@ -246,7 +275,7 @@ def _measured(
             graph = insert_qdq(model, placement_of(model, int8_nodes), table, float_precision=Precision.FP32)
             return score_logits(logits_of_model(graph, images.batches(), options.num_threads), images)
 
-        found = log.score(score_key(sha256, table, images.fingerprint, sorted(int8_nodes)), run)
+        found = log.score(score_key(sha256, table, options.exact_input, images.fingerprint, sorted(int8_nodes)), run)
         progress.advance()
         return found
 

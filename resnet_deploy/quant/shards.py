@@ -9,11 +9,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_deploy.core.errors import ArtifactError, ConfigError
+from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, ConfigError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.data.bad_images import BadImages
 from resnet_deploy.graph.files import read_onnx
-from resnet_deploy.quant.calibrate import CalibrateResult, make_table, result_of, write_calibration
+from resnet_deploy.quant.calibrate import (
+    CalibrateResult,
+    make_table,
+    result_of,
+    write_calibration,
+)
+from resnet_deploy.quant.network_methods import NETWORK_METHODS, NetworkEvidence, check_method
 from resnet_deploy.quant.sample import (
     SampleOptions,
     collect_sample,
@@ -22,7 +28,7 @@ from resnet_deploy.quant.sample import (
     read_fp32_manifest,
 )
 from resnet_deploy.quant.scales import checked_method
-from resnet_deploy.quant.statistics_file import merge_statistics, read_statistics, write_statistics
+from resnet_deploy.quant.statistics_file import SavedStatistics, merge_statistics, read_statistics, write_statistics
 from resnet_deploy.quant.trt_cache import trt_version_number, write_calibration_cache
 
 
@@ -147,7 +153,9 @@ class MergeOptions:
     Attributes:
         onnx: The FP32 file that the shards were made with.
         statistics: The files, in any order.
-        method: See `quant.scales.checked_method`.
+        method: See `quant.scales.checked_method`; or a name of `quant.network_methods.NETWORK_METHODS`, which needs `data`.
+        data: The images that the shards were made from, for such a method; None for the others, which do without.
+        num_threads: Of such a method; 0 takes the number of processors. Has no effect on the result.
         out: Table to write; None takes `<stem>.calib.json` beside the ONNX file.
         keep_statistics: Leave the merged statistics in `<stem>.calib.stats` beside the table.
         cache: TensorRT calibration cache to write as well.
@@ -157,13 +165,26 @@ class MergeOptions:
     onnx: Path
     statistics: tuple[Path, ...]
     method: str = "entropy"
+    data: str | None = None
+    num_threads: int = 0
     out: Path | None = None
     keep_statistics: bool = False
     cache: Path | None = None
     trt_version: str = "8.6.1"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "method", checked_method(self.method))
+        if self.method not in NETWORK_METHODS:
+            object.__setattr__(self, "method", checked_method(self.method))
+        if self.method in NETWORK_METHODS and self.data is None:
+            raise ConfigError(
+                f"method {self.method} looks at the images again, which shards do not hold",
+                remedy="give --data, the images that the shards were made from, or another method, entropy say",
+            )
+        if self.method not in NETWORK_METHODS and self.data is not None:
+            raise ConfigError(
+                f"method {self.method} needs no images, so data {self.data} has no effect",
+                remedy=f"leave --data out, or take method {' or '.join(NETWORK_METHODS)}",
+            )
         trt_version_number(self.trt_version)
         if not self.statistics:
             raise ConfigError("merge: no statistics file was given", remedy="name the files of all shards")
@@ -180,16 +201,22 @@ def merge_shards(options: MergeOptions, progress: Progress = NO_PROGRESS) -> Cal
 
     Raises:
         ArtifactError: A file is missing, cut off, or of another kind.
-        ArtifactMismatchError: See `quant.statistics_file.merge_statistics`.
+        ArtifactMismatchError: See `quant.statistics_file.merge_statistics`; or the images are not those of the shards.
+        GraphError: See `quant.network_methods.check_method`.
         DataError: Together, the shards met more unusable images than one pass would have been allowed.
     """
     start = time.perf_counter()
     manifest = read_fp32_manifest(options.onnx)
     file = options.file()
+    if options.method in NETWORK_METHODS:
+        check_method(options.method, read_onnx(options.onnx))
     saved = merge_statistics(options.statistics, network_sha256=manifest.sha256)
     BadImages(saved.skip_bad).take(saved.bad)
     progress.start(f"calibrate {file.name}: {options.method}", len(saved.collected.tensors))
-    table = make_table(saved, method=options.method, progress=progress)
+    amax = None
+    if options.method in NETWORK_METHODS:
+        amax = NETWORK_METHODS[options.method](_evidence(options, saved, progress))
+    table = make_table(saved, method=options.method, amax=amax, progress=progress)
     key = saved.key
     made_with = {"method": options.method, "num_images": key.num_asked, "seed": key.seed}
     if saved.skip_bad:
@@ -209,4 +236,31 @@ def merge_shards(options: MergeOptions, progress: Progress = NO_PROGRESS) -> Cal
         cache=options.cache,
         seconds=time.perf_counter() - start,
         skipped=False,
+    )
+
+
+def _evidence(options: MergeOptions, saved: SavedStatistics, progress: Progress) -> NetworkEvidence:
+    """What a method sees that looks at the images: the very sample that the shards were made from."""
+    key = saved.key
+    sample = open_sample(
+        SampleOptions(
+            onnx=options.onnx,
+            data=options.data,
+            split=key.split,
+            num_images=key.num_asked,
+            seed=key.seed,
+            num_threads=options.num_threads,
+        )
+    )
+    if (sample.key.fingerprint, sample.key.preprocess_sha256) != (key.fingerprint, key.preprocess_sha256):
+        raise ArtifactMismatchError(
+            f"{options.data} does not hold the images that the shards were made from ({key.images})",
+            remedy="give --data as it was for the shards, or a method that needs no images, entropy say",
+        )
+    return NetworkEvidence(
+        model=read_onnx(options.onnx),
+        sample=sample,
+        seen=saved.collected,
+        num_threads=options.num_threads,
+        progress=progress,
     )

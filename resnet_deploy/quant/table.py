@@ -22,6 +22,8 @@ class TensorScale:
 
     Attributes:
         amax: Largest magnitude that int8 represents; 0 where only zeros were seen.
+        amax_unsigned: The same where all of int8 stands for 0 and above (see `quant.unsigned`); None for a tensor with
+            negative values, or where it is not known.
         scale: amax / 127, or 1 where amax is 0.
         minimum, maximum: Of all values seen.
         num_values: How many were seen.
@@ -35,11 +37,19 @@ class TensorScale:
     maximum: float
     num_values: int
     num_zeros: int
+    amax_unsigned: float | None = None
     note: str = ""
+
+    @property
+    def scale_unsigned(self) -> float:
+        """amax_unsigned / 255, by `amax` where that is not known; 1 where it is 0."""
+        return (self.amax if self.amax_unsigned is None else self.amax_unsigned) / 255 or 1.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.amax) and self.amax >= 0 and math.isfinite(self.scale) and self.scale > 0):
             raise ConfigError(f"amax {self.amax} and scale {self.scale} must be finite, scale positive")
+        if not (self.amax_unsigned is None or (math.isfinite(self.amax_unsigned) and self.amax_unsigned >= 0)):
+            raise ConfigError(f"amax_unsigned is {self.amax_unsigned}, expected a finite number from 0 on")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +74,11 @@ class CalibrationTable:
     tensors: dict[str, TensorScale]
     images: tuple[str, ...]
     schema: str = TABLE_SCHEMA
+
+    @property
+    def names_images(self) -> bool:
+        """Whether it says what it was made from; what was read from a TensorRT cache does not."""
+        return self.num_images > 0
 
     def scale(self, tensor: str) -> float:
         """The int8 scale of a tensor; raises as `entry`."""
@@ -119,7 +134,10 @@ def read_table(path: Path, *, network_sha256: str | None = None) -> CalibrationT
             raise ArtifactError(f"{path}: schema is {got!r}, expected {TABLE_SCHEMA!r}", remedy=again)
         table = from_plain(CalibrationTable, plain, source=str(path))
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise ArtifactError(f"{path}: no such calibration table", remedy=again) from error
+        raise ArtifactError(
+            f"{path}: no such calibration table",
+            remedy="make one with `resnet-deploy calibrate`, or name it with --table",
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
         raise ArtifactError(f"{path} is not a calibration table: {error}", remedy=again) from error
     if network_sha256 is not None and table.network_sha256 != network_sha256:

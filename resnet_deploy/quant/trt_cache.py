@@ -9,24 +9,39 @@ https://forums.developer.nvidia.com/t/109781.
 
 from __future__ import annotations
 
-__all__ = ["is_calibration_cache", "read_calibration_cache", "trt_version_number", "write_calibration_cache"]
+__all__ = [
+    "UNPROVEN",
+    "is_calibration_cache",
+    "read_calibration_cache",
+    "read_scales",
+    "trt_version_number",
+    "write_calibration_cache",
+]
 
 import math
 import re
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from resnet_deploy.core.artifacts import Manifest
 from resnet_deploy.core.errors import ArtifactError, CalibrationError, ConfigError
 from resnet_deploy.core.files import atomic_write
+from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.quant.placement import find_placement
-from resnet_deploy.quant.table import CalibrationTable, TensorScale
+from resnet_deploy.quant.table import CalibrationTable, TensorScale, read_table
 
 _ALGORITHM = "EntropyCalibration2"  # the calibrator that trtexec's --calib and most applications ask for
 _FIRST_LINE = re.compile(r"TRT-(\w+)-(\w+)")
 _SHOWN = 10
+
+UNPROVEN = (
+    "the scales are from a TensorRT calibration cache: nothing in it proves that it belongs to this network, "
+    "or says which images it was made from"
+)
 
 
 def write_calibration_cache(
@@ -59,7 +74,27 @@ def is_calibration_cache(path: Path) -> bool:
         return file.read(4) == b"TRT-"
 
 
-def read_calibration_cache(path: Path, model: onnx.ModelProto, *, network_sha256: str) -> CalibrationTable:
+def read_scales(path: Path, onnx_file: Path, manifest: Manifest) -> CalibrationTable:
+    """The table in a file, or the scales of a calibration cache as a table.
+
+    Args:
+        onnx_file: The FP32 network, which is read only for a cache.
+        manifest: Of that network. Where it was imported, a cache made for the original file calls the input as that
+            file does.
+    Raises:
+        ArtifactError, ArtifactMismatchError: As `table.read_table`.
+        CalibrationError: The cache lacks tensors that the network quantises; lists them.
+    """
+    if not is_calibration_cache(path):
+        return read_table(path, network_sha256=manifest.sha256)
+    original = manifest.details.get("normalised", {}).get("input")
+    renamed = {"images": original} if original else {}
+    return read_calibration_cache(path, read_onnx(onnx_file), network_sha256=manifest.sha256, renamed=renamed)
+
+
+def read_calibration_cache(
+    path: Path, model: onnx.ModelProto, *, network_sha256: str, renamed: Mapping[str, str] | None = None
+) -> CalibrationTable:
     """The table of a network whose tensors a cache gives scales for.
 
     A cache holds nothing but scales: the table has no images, no extremes and no counts. Tensors of the cache that
@@ -68,11 +103,15 @@ def read_calibration_cache(path: Path, model: onnx.ModelProto, *, network_sha256
     Args:
         model: FP32, with the tensor names that the cache was made for.
         network_sha256: Of its file; a cache does not say for which network it was made.
+        renamed: Tensor of `model` -> what the cache may call it instead.
     Raises:
         ArtifactError: Missing, or not a calibration cache; names the line.
         CalibrationError: The cache lacks tensors that the network quantises; lists them.
     """
     algorithm, scales = _parse(Path(path))
+    for name, other in (renamed or {}).items():
+        if name not in scales and other in scales:
+            scales[name] = scales[other]
     wanted = find_placement(model).tensors
     if missing := [name for name in wanted if name not in scales]:
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""

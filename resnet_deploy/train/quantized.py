@@ -137,6 +137,11 @@ def _read_int8(file: Path) -> Manifest:
             f"{file} is {manifest.precision}, quantisation-aware training starts from an int8 file",
             remedy="make one with `resnet-deploy quantize`",
         )
+    if (manifest.details.get("unsigned") or {}).get("tensors"):
+        raise ConfigError(
+            f"{file} has unsigned ReLU outputs, whose shift by half their range is in biases that training would move",
+            remedy="make the file to train from with `resnet-deploy quantize --unsigned-relu off`",
+        )
     return manifest
 
 

@@ -73,7 +73,7 @@ def choose_preprocess(subject: Subject, given: str | None) -> Preprocess:
     if subject.manifest is None or subject.manifest.preprocess is None:
         raise ConfigError(
             f"{subject.file} has no manifest that says how its images are prepared",
-            remedy="say it with --preprocess imagenet, cifar, digits or FILE.json",
+            remedy="say it with --preprocess imagenet, cifar, digits or FILE.json, or `resnet-deploy import` the file once",
         )
     return subject.manifest.preprocess
 

@@ -100,6 +100,19 @@ def plain_forward(file: Path, x: np.ndarray) -> np.ndarray:
     return np.maximum(convolved, 0).mean(axis=(2, 3)) @ stored["fc_w"].T + stored["fc_b"]
 
 
+def test_a_file_of_one_batch_size_is_given_so_many_at_a_time(save_onnx, images: np.ndarray) -> None:
+    """Six images where the file takes four: the filling of the second call must not come out."""
+    six = np.concatenate([images, images[:2] + 1])
+    with (
+        open_runner(save_onnx("fp32", name="four.onnx", batch=4)) as fixed,
+        open_runner(save_onnx("fp32", name="any.onnx")) as free,
+    ):
+        assert (fixed.info.fixed_batch, free.info.fixed_batch) == (4, None)
+        np.testing.assert_allclose(logits_of(fixed, six), logits_of(free, six), **SAME)
+        with pytest.raises(EngineRunError, match="batch of 6 in input images, the file takes 4 and no other"):
+            fixed.run({"images": six})
+
+
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_onnx_backends_compute_what_the_graph_says(save_onnx, images: np.ndarray, backend: str) -> None:
     if backend == "openvino":

@@ -39,3 +39,13 @@ def test_a_pool_of_one_value_is_left_out_and_a_real_one_kept(side, operators):
     assert [node.op_type for node in model.graph.node] == operators
     assert [node.name for node in model.graph.node if node.op_type == "Gemm"] == ["classifier.0", "classifier.3"]
     assert parity_with_torch(model, net, preprocess, name="small.onnx")
+
+
+def test_the_files_bytes_do_not_hold_the_exporters_or_our_version():
+    """A calibration table belongs to the bytes of the ONNX file, which a release that changes nothing must keep."""
+    preprocess = Preprocess(
+        height_px=14, width_px=14, resize_shorter_px=None, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
+    )
+    model = onnx_from_torch(SmallVGG().eval(), preprocess)
+    assert (model.producer_name, model.producer_version, model.doc_string) == ("resnet-deploy", "", "")
+    assert not model.metadata_props and not any(node.metadata_props for node in model.graph.node)

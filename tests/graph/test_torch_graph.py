@@ -171,8 +171,27 @@ def test_a_form_of_an_operator_that_is_not_known_is_refused(model, message):
         TorchGraph(model).run({"x": torch.zeros(2, 4, 6, 5)})
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
-def test_a_zero_point_other_than_0_is_refused(dtype):
-    model = _model("QuantizeLinear", [np.float32(0.5), np.array(3, dtype)])
-    with pytest.raises(GraphError, match="'node' has a zero point other than 0"):
-        TorchGraph(model)
+def _pair(zero_point):
+    """x -> QuantizeLinear -> DequantizeLinear -> y, both with that zero point and a scale of 1/64."""
+    model = _model("QuantizeLinear", [np.float32(2.0**-6), zero_point])
+    model.graph.node[0].output[0] = "q"
+    model.graph.node.append(helper.make_node("DequantizeLinear", ["q", "c0", "c1"], ["y"], name="back"))
+    return model
+
+
+def test_a_zero_point_of_int8_moves_the_grid():
+    model = _pair(np.int8(-128))
+    x = _array(2, 4, 6, 5)
+    (wanted,) = open_session(model, num_threads=1).run(None, {"x": x})
+    assert wanted.min() == 0 and wanted.max() > 2  # 255 / 64 is the end of this grid, that of a symmetric one 127 / 64
+    (got,) = TorchGraph(model).run({"x": torch.from_numpy(x)})
+    np.testing.assert_array_equal(got.numpy(), wanted)
+
+
+@pytest.mark.parametrize(
+    ("zero_point", "message"),
+    [(np.uint8(0), "not int8"), (np.uint8(128), "not int8"), (np.arange(4, dtype=np.int8), "several that are not 0")],
+)
+def test_another_zero_point_is_refused(zero_point, message):
+    with pytest.raises(GraphError, match=f"'node' has a.*{message}"):
+        TorchGraph(_pair(zero_point))

@@ -50,17 +50,22 @@ def test_the_choice_is_nearly_the_best_by_brute_force(network):
     plain = margins({})
     best = plain.topk(2, dim=1).indices
 
-    def error(name, amax):
-        moved = margins({name: lambda v: fake_quantize(v, torch.tensor(amax / 127, dtype=torch.float32))}) - plain
+    def error(name, amax, qmax=127):
+        moved = (
+            margins({name: lambda v: fake_quantize(v, torch.tensor(amax / qmax, dtype=torch.float32), high=qmax)})
+            - plain
+        )
         moved = moved.gather(1, best)
         return float((moved[:, 0] - moved[:, 1]).square().mean())
 
     for name in list(statistics)[1:4]:
         candidates = statistics[name].largest * np.linspace(1.0, 0.2, NUM_CANDIDATES)
-        errors = [error(name, amax) for amax in candidates]
-        # First order against all orders, on 24 images: within a factor of 2 of the best, which lies far below the worst.
-        assert error(name, chosen[name]) <= 2 * min(errors)
-        assert max(errors) > 20 * min(errors)
+        for amax, qmax in zip(chosen[name], (127, 255), strict=True):
+            errors = [error(name, candidate, qmax) for candidate in candidates]
+            # First order against all orders, on 24 images: within a factor of 2 of the best, far below the worst.
+            assert error(name, amax, qmax) <= 2 * min(errors)
+            assert max(errors) > 20 * min(errors)
+    assert chosen["images"].unsigned is None  # it has negative values
 
 
 def test_order_and_threads_leave_no_trace(network):
@@ -74,7 +79,7 @@ def test_a_tensor_that_is_always_zero_gets_zero(network):
     name = list(statistics)[2]
     empty = TensorStatistics()
     empty.update(np.zeros(4, np.float32), name=name)
-    assert auto_amax(model, {**statistics, name: empty}, images, num_images=len(images))[name] == 0.0
+    assert auto_amax(model, {**statistics, name: empty}, images, num_images=len(images))[name] == (0.0, 0.0)
 
 
 def test_calibrate_takes_it_by_default_and_gives_the_same_table_for_any_threads(calibrated):

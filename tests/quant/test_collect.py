@@ -198,3 +198,22 @@ def test_work_is_kept_every_so_often():
     assert kept and all(part.positions <= whole.positions for part in kept)
     values_per_image = 3 * 32 * 32
     assert all(part.tensors["images"].num_values == part.num_images * values_per_image for part in kept)
+
+
+@pytest.mark.parametrize(
+    ("size", "batch", "match"),
+    [(4, 1, "takes a batch of 4 alone, calibration gives it one image"), (1, 2, "takes one image at a time, not 2")],
+)
+def test_a_network_of_another_batch_is_refused_before_it_runs(size, batch, match):
+    model = resnet8_onnx()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = size
+    images = Pictures([_noise(i) for i in range(4)])
+    with pytest.raises(CalibrationError, match=match):
+        collect_statistics(model, find_placement(model).tensors, images, PREPROCESS, batch=batch)
+
+
+def test_a_network_of_one_image_at_a_time_is_calibrated():
+    model = resnet8_onnx()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    images = Pictures([_noise(i) for i in range(3)])
+    assert collect_statistics(model, find_placement(model).tensors, images, PREPROCESS, num_threads=1).num_images == 3

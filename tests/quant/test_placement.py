@@ -119,6 +119,9 @@ def test_excluded_nodes_are_recorded():
 def test_wrong_requests():
     with pytest.raises(GraphError, match="'conv9'"):
         find_placement(resnet8_onnx(), exclude=("conv9",))
+    with pytest.raises(GraphError, match="no rule would quantise node 'relu', so excluding it has no effect") as caught:
+        find_placement(resnet8_onnx(), exclude=("relu",))
+    assert "can be excluded: conv1, layer1.0.conv1" in caught.value.remedy and "relu" not in caught.value.remedy
     model = resnet8_onnx()
     products = tuple(n.name for n in model.graph.node if n.op_type in ("Conv", "Gemm"))
     with pytest.raises(GraphError, match="nothing to quantise: 8 nodes refused, first 'conv1'"):

@@ -53,6 +53,20 @@ def test_bf16_and_fp8_as_a_user_makes_them(folder):
     assert "conv1 stays in fp16: FP8: 3 input channels, fewer than 17" in result.stderr
 
 
+def test_unsigned_relu_says_what_stays_signed(folder):
+    RUNNER.invoke(app, ["export", "--net", "resnet8", "--out", "u.fp32.onnx"])
+    RUNNER.invoke(app, ["calibrate", "u.fp32.onnx", "--data", "noise", "--images", "3", "--method", "max"])
+    result = RUNNER.invoke(app, ["quantize", "u.fp32.onnx", "--unsigned-relu", "first", "--json"])
+    assert result.exit_code == 0, result.output
+    written = json.loads(result.stdout)
+    assert (written["unsigned"]["tensors"], written["unsigned"]["num_pads"]) == (["relu"], 1)
+    said = " ".join(result.stderr.split())
+    assert "1 ReLU outputs are unsigned, with 1 Pad nodes; 5 stay signed: a padded convolution reads it" in said
+    result = RUNNER.invoke(app, ["quantize", "u.fp32.onnx", "--unsigned-relu", "yes"])
+    assert result.exit_code == 2
+    assert "expected off, free, first, all" in " ".join(result.stderr.split())
+
+
 def test_calibrate_in_shards_and_with_another_method():
     RUNNER.invoke(app, ["export", "--net", "resnet8", "--out", "s.fp32.onnx"])
     sample = ["calibrate", "s.fp32.onnx", "--data", "noise", "--images", "4"]
@@ -70,6 +84,12 @@ def test_calibrate_in_shards_and_with_another_method():
     result = RUNNER.invoke(app, merged)
     assert result.exit_code == 0, result.output
     assert Path("m.calib.json").read_bytes() == table
+    assert "method entropy: auto, the default elsewhere, looks at the images again" in result.stderr
+    by_effect = RUNNER.invoke(app, [*sample, "--out", "a.calib.json"])
+    assert by_effect.exit_code == 0, by_effect.output
+    result = RUNNER.invoke(app, [*merged[:-1], "am.calib.json", "--data", "noise"])
+    assert result.exit_code == 0, result.output
+    assert Path("am.calib.json").read_bytes() == Path("a.calib.json").read_bytes()
     result = RUNNER.invoke(app, [*sample, "--method", "percentile:99.9", "--out", "p.calib.json"])
     assert result.exit_code == 0 and "statistics of 4 images read from s.calib.stats" in result.stderr, result.output
     assert Path("s.cache").read_text().startswith("TRT-100900-EntropyCalibration2\nimages: ")
@@ -85,7 +105,14 @@ _NOISE = ["calibrate", "absent.onnx", "--data", "noise"]
         (["calibrate", "absent.onnx", "a.stats"], 2, "a.stats was given without --merge"),
         (["calibrate", "absent.onnx", "--merge"], 2, "no statistics file was given"),
         (["calibrate", "absent.onnx", "--merge", "a.stats", "--batch", "2"], 2, "--batch has no effect with --merge"),
-        ([*_NOISE, "--merge", "a.stats"], 2, "--data has no effect with --merge"),
+        (["calibrate", "absent.onnx", "--merge", "a.stats", "--split", "val"], 2, "--split has no effect with --merge"),
+        (
+            ["calibrate", "absent.onnx", "--merge", "a.stats", "--threads", "2"],
+            2,
+            "no effect with --merge and no --data",
+        ),
+        (["calibrate", "absent.onnx", "--merge", "a.stats", "--method", "auto"], 2, "auto looks at the images again"),
+        ([*_NOISE, "--merge", "a.stats", "--method", "max"], 2, "method max needs no images, so data noise has no"),
         ([*_NOISE, "--shard", "1/2", "--method", "max"], 2, "--method has no effect with --shard"),
         ([*_NOISE, "--shard", "3/2"], 2, "shard 3/2"),
         ([*_NOISE, "--method", "percentile:200"], 2, "'200' is not a number"),
@@ -98,7 +125,11 @@ _NOISE = ["calibrate", "absent.onnx", "--data", "noise"]
         (["export", "a.safetensors", "--net", "resnet8"], 2, "a.safetensors"),
         (["export", "a.safetensors"], 2, "no such file"),
         (["calibrate", "absent.onnx", "--data", "noise"], 2, "no such file"),
-        (["calibrate", "absent.onnx", "--data", "noise", "--method", "best"], 2, "'best'"),
+        (
+            ["calibrate", "absent.onnx", "--data", "noise", "--method", "best"],
+            2,
+            "and auto, which looks at a whole network",
+        ),
         (["quantize", "absent.onnx"], 2, "no such file"),
         (["quantize", "absent.onnx", "--float", "int8"], 2, "'int8', expected fp16, bf16 or fp32"),
         (["quantize", "absent.onnx", "--precision", "fp16"], 2, "'fp16', expected int8 or fp8"),

@@ -108,7 +108,7 @@ def test_gains_are_of_images_that_were_not_learnt_from(network, calibrated):
     options = RefineOptions(refinements=("bias", "rounding"), data="digits", num_images=40)
     preprocess = read_manifest(calibrated, kind="onnx").preprocess
     source = open_refinement_images(options)
-    result, gains = refine_model(original, quantized, source, preprocess, options)
+    result, gains, _ = refine_model(original, quantized, source, preprocess, options, float_precision=Precision.FP32)
     assert [gain.step for gain in gains] == ["rounding to nearest", "bias", "bias + rounding"]
     assert all(gain.is_held_out and gain.score.num_images == 40 for gain in gains)
     other = np.concatenate([b.images for b in input_batches(source, preprocess, batch_size=32)])[1::2]
@@ -121,7 +121,14 @@ def test_one_image_is_too_few(network, calibrated):
     preprocess = read_manifest(calibrated, kind="onnx").preprocess
     source = stratified_sample(open_images("digits", split="train"), 1, seed=0)
     with pytest.raises(DataError, match="1 image, refinement needs at least 2"):
-        refine_model(original, quantized, source, preprocess, RefineOptions(refinements=("bias",), data="digits"))
+        refine_model(
+            original,
+            quantized,
+            source,
+            preprocess,
+            RefineOptions(refinements=("bias",), data="digits"),
+            float_precision=Precision.FP32,
+        )
 
 
 def test_quantize_refines_once_and_says_what_it_gained(calibrated):

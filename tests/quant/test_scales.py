@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.quant.scales import METHODS, amax_of, checked_method, entropy_amax, mse_amax, scale_of_amax
+from resnet_deploy.quant.scales import (
+    METHODS,
+    UNSIGNED_LEVELS,
+    amax_of,
+    checked_method,
+    entropy_amax,
+    mse_amax,
+    scale_of_amax,
+)
 from resnet_deploy.quant.statistics import TensorStatistics
 from tests.reference.plain_entropy import entropy_bins
 
@@ -38,6 +46,20 @@ def test_entropy_agrees_with_the_slides(seed, num_bins, density):
     counts[-1] = 1
     expected = entropy_bins(counts.tolist())
     assert entropy_amax(_with_counts(counts.tolist())) == min(expected, num_bins - 0.5)
+
+
+def test_entropy_with_twice_the_levels_agrees_with_the_slides():
+    counts = np.random.default_rng(3).poisson(20 * np.exp(-np.linspace(0, 6, 520))).astype(int)
+    counts[-1] = 1
+    found = amax_of(_with_counts(counts.tolist()), "entropy", UNSIGNED_LEVELS)
+    assert found == min(entropy_bins(counts.tolist(), levels=256), 519.5)
+    assert found != amax_of(_with_counts(counts.tolist()), "entropy")
+
+
+def test_mse_with_twice_the_levels_halves_the_step_and_cuts_less():
+    statistics = _seen(np.abs(np.random.default_rng(4).laplace(size=50_000)))
+    signed, unsigned = amax_of(statistics, "mse"), amax_of(statistics, "mse", UNSIGNED_LEVELS)
+    assert signed < unsigned < 2 * signed
 
 
 def test_entropy_cuts_an_outlier_that_max_keeps():

@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 
 from resnet_deploy.core.artifacts import read_manifest
-from resnet_deploy.core.errors import ArtifactError
+from resnet_deploy.core.errors import ArtifactError, GraphError
+from resnet_deploy.data.digits import DIGITS_PREPROCESS
+from resnet_deploy.data.preprocess import crop_pixels
+from resnet_deploy.data.source import open_images, stratified_sample
 from resnet_deploy.quant.score_log import ScoreLog, score_key
-from resnet_deploy.quant.scoring import Score, ScoringImages, load_scoring_images, score_logits
-from tests.reference.small_networks import small_preprocess
+from resnet_deploy.quant.scoring import (
+    Score,
+    ScoringImages,
+    decode_crops,
+    load_scoring_images,
+    logits_of_model,
+    score_logits,
+)
+from tests.reference.small_networks import resnet8_onnx, small_preprocess
 
 
 def _images(logits: np.ndarray, labels: np.ndarray | None) -> ScoringImages:
@@ -95,3 +105,19 @@ def test_a_score_is_measured_once_and_survives_a_line_that_was_cut_off(tmp_path)
 def test_the_key_changes_with_every_part() -> None:
     keys = {score_key("net", ("a",)), score_key("net", ("a", "b")), score_key("other", ("a",)), score_key("net", ())}
     assert len(keys) == 4 and score_key("net", ("a",)) in keys
+
+
+def test_a_network_of_one_batch_size_alone_is_refused_before_it_runs() -> None:
+    model = resnet8_onnx()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    with pytest.raises(GraphError, match="takes a batch of 1 alone, and many images are given"):
+        logits_of_model(model, iter([np.zeros((2, 3, 32, 32), np.float32)]))
+
+
+def test_crops_stand_at_their_images_places_whatever_the_threads() -> None:
+    source = stratified_sample(open_images("digits", split="train"), 70, seed=0)
+    crops = decode_crops(source, DIGITS_PREPROCESS, num_threads=3)
+    assert crops.shape == (70, 32, 32, 3) and crops.dtype == np.uint8
+    for place in (0, 33, 69):
+        alone = crop_pixels(source.image(place), DIGITS_PREPROCESS, name="alone")
+        assert np.array_equal(crops[place], alone)

@@ -24,16 +24,30 @@ def _options(onnx, **others) -> SensitivityOptions:
     return SensitivityOptions(onnx=onnx, **(given | others))
 
 
-def test_a_spared_layer_scores_as_the_file_without_it_does(calibrated) -> None:
+@pytest.mark.parametrize("exact_input", [True, False])
+def test_a_spared_layer_scores_as_the_file_without_it_does(calibrated, exact_input: bool) -> None:
     """Oracle: `quantize --exclude` of the same layer, in FP32 elsewhere."""
-    report = analyze_sensitivity(_options(calibrated))
+    report = analyze_sensitivity(_options(calibrated, exact_input=exact_input))
+    assert (report.exact_input == "exact") is exact_input
     worst = next(unit for unit in report.units if unit.alone is not None)
     model, table = read_onnx(calibrated), read_table(calibrated.with_name("net.calib.json"))
+    manifest = read_manifest(calibrated)
     images = load_scoring_images(
-        calibrated, read_manifest(calibrated), data="digits", split="test", num_images=40, seed=0, num_threads=1
+        calibrated, manifest, data="digits", split="test", num_images=40, seed=0, num_threads=1
     )
-    graph, _ = quantize_model(model, table, float_precision=Precision.FP32, exclude=worst.nodes)
-    assert worst.spared == score_logits(logits_of_model(graph, images.batches(), 1), images)
+
+    def score(exclude: tuple[str, ...]):
+        graph, _ = quantize_model(
+            model,
+            table,
+            float_precision=Precision.FP32,
+            exclude=exclude,
+            preprocess=manifest.preprocess if exact_input else None,
+        )
+        return score_logits(logits_of_model(graph, images.batches(), 1), images)
+
+    assert report.int8 == score(())
+    assert worst.spared == score(worst.nodes)
     assert worst.alone.sqnr_db > report.int8.sqnr_db
 
 
@@ -45,6 +59,31 @@ def test_a_layer_with_a_scale_that_is_far_too_coarse_comes_first(calibrated) -> 
     units = analyze_sensitivity(_options(calibrated, table=path)).units
     assert units[0].name == "layer2.0.conv2"
     assert units[0].noise_share > 0.5 and units[0].alone.sqnr_db < units[1].alone.sqnr_db
+
+
+def test_with_an_exact_input_the_first_convolution_alone_harms_less(calibrated) -> None:
+    """Its input is not rounded then; what is left is the rounding of its weights."""
+    exact, rounded = (
+        next(
+            unit
+            for unit in analyze_sensitivity(_options(calibrated, exact_input=given, num_measured=0)).units
+            if unit.name == "conv1"
+        )
+        for given in (True, False)
+    )
+    assert exact.predicted_alone > rounded.predicted_alone
+
+
+def test_a_tensorrt_cache_stands_in_for_the_table(calibrated) -> None:
+    from resnet_deploy.quant.trt_cache import write_calibration_cache
+
+    table = calibrated.with_name("net.calib.json")
+    cache = calibrated.with_name("net.cache")
+    write_calibration_cache(read_table(table), read_onnx(calibrated), cache)
+    of_table, of_cache = (
+        analyze_sensitivity(_options(calibrated, table=file, num_measured=1)) for file in (table, cache)
+    )
+    assert not of_cache.skipped and (of_cache.units, of_cache.int8) == (of_table.units, of_table.int8)
 
 
 def test_blocks_hold_all_their_layers_and_a_picture_and_numbers_are_written(calibrated) -> None:
@@ -88,6 +127,7 @@ def test_the_command_prints_a_table_or_one_document(calibrated) -> None:
     ("words", "message"),
     [
         ([], "no images were named"),
+        (["--data", "digits", "--table", "absent.calib.json"], "absent.calib.json: no such calibration table"),
         (["--data", "digits", "--by", "stage"], "by is 'stage'"),
         (["--data", "digits", "--metric", "loss"], "metric is 'loss'"),
         (["--data", "digits", "--out", "a.json"], "must end in .png"),

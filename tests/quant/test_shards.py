@@ -28,14 +28,16 @@ def _shards(exported, folder, count, **options):
     )
 
 
-@pytest.mark.parametrize("method", ["entropy", "percentile:99.9"])
-def test_the_table_of_shards_is_that_of_one_pass(exported, tmp_path, method):
+@pytest.mark.parametrize(
+    ("method", "data"), [("entropy", None), ("percentile:99.9", None), ("auto", "noise")], ids=lambda value: value
+)
+def test_the_table_of_shards_is_that_of_one_pass(exported, tmp_path, method, data):
     plain = calibrate(
         CalibrateOptions(onnx=exported, data="noise", num_images=9, method=method, out=tmp_path / "plain.json")
     ).file
     one, two = _shards(exported, tmp_path, 2)
     merged = tmp_path / "merged.json"
-    result = merge_shards(MergeOptions(onnx=exported, statistics=(two, one), method=method, out=merged))
+    result = merge_shards(MergeOptions(onnx=exported, statistics=(two, one), method=method, data=data, out=merged))
     assert merged.read_bytes() == plain.read_bytes()
     assert (result.num_images, result.num_distinct) == (9, 9)
     first, second = (read_manifest(file, kind="calibration") for file in (plain, merged))
@@ -93,6 +95,18 @@ def test_unusable_images_of_all_shards_count_together(exported, tmp_path):
     result = merge_shards(MergeOptions(onnx=exported, statistics=files(2), out=tmp_path / "t.json"))
     assert result.num_images == 4 and len(result.bad_images) == 2
     assert calibrate(CalibrateOptions(**options, method="entropy", skip_bad=2, out=tmp_path / "t.json")).skipped
+
+
+def test_auto_of_shards_wants_the_images_that_they_were_made_from(exported, tmp_path):
+    shards = _shards(exported, tmp_path, 2)
+    with pytest.raises(ConfigError, match="method auto looks at the images again, which shards do not hold"):
+        MergeOptions(onnx=exported, statistics=shards, method="auto")
+    with pytest.raises(ConfigError, match="method max needs no images, so data noise has no effect"):
+        MergeOptions(onnx=exported, statistics=shards, method="max", data="noise")
+    other = MergeOptions(onnx=exported, statistics=shards, method="auto", data="digits", out=tmp_path / "t.json")
+    with pytest.raises(ArtifactMismatchError, match=r"digits does not hold the images .* made from \(9 of "):
+        merge_shards(other)
+    assert not (tmp_path / "t.json").exists()
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "1/0", "-1/4", "a/b", "1/2/3"])

@@ -17,6 +17,7 @@ from resnet_deploy.graph.session import open_session
 from resnet_deploy.nets.catalogue import find_net
 from resnet_deploy.nets.checkpoint import fresh_net
 from resnet_deploy.quant.quantize import quantize_model
+from resnet_deploy.quant.unsigned import UnsignedRelu
 from tests.reference.small_networks import bottleneck_onnx, make_table, resnet8_onnx
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
@@ -121,4 +122,22 @@ def test_bf16_builds_from_ampere_on(target):
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8+fp16"])
 def test_other_inputs_and_outputs_build(precision, io):
     size, said = _build(with_float_io(_in(precision, resnet8_onnx()), io))
+    assert size is not None and not said, said
+
+
+@pytest.mark.parametrize("rest", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("mode", ["free", "first", "all"])
+@pytest.mark.parametrize("make", [resnet8_onnx, bottleneck_onnx])
+def test_unsigned_relu_outputs_build(make, mode, rest):
+    model = make()
+    options = {"float_precision": Precision(rest), "unsigned_relu": UnsignedRelu(mode)}
+    size, said = _build(quantize_model(model, make_table(model), **options)[0])
+    assert size is not None and not said, said
+
+
+@pytest.mark.parametrize("make", [resnet8_onnx, bottleneck_onnx])
+def test_unsigned_relu_outputs_build_for_turing_which_has_no_fp32_classifier(make):
+    model = make()
+    options = {"float_precision": Precision.FP16, "unsigned_relu": UnsignedRelu.ALL}
+    size, said = _build(quantize_model(model, make_table(model), **options)[0], "SM75")
     assert size is not None and not said, said

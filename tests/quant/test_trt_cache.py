@@ -5,12 +5,22 @@ import struct
 import numpy as np
 import pytest
 
+from resnet_deploy.core.artifacts import read_manifest
 from resnet_deploy.core.errors import ArtifactError, CalibrationError, ConfigError
 from resnet_deploy.core.specs import Precision
+from resnet_deploy.export.foreign_onnx import ForeignOnnxOptions, import_onnx
+from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.quant.placement import find_placement
-from resnet_deploy.quant.quantize import quantize_model
+from resnet_deploy.quant.quantize import QuantizeOptions, quantize_model, quantize_onnx
 from resnet_deploy.quant.table import read_table
-from resnet_deploy.quant.trt_cache import is_calibration_cache, read_calibration_cache, write_calibration_cache
+from resnet_deploy.quant.trt_cache import (
+    UNPROVEN,
+    is_calibration_cache,
+    read_calibration_cache,
+    read_scales,
+    write_calibration_cache,
+)
+from tests.reference.foreign_networks import foreign_bytes
 from tests.reference.small_networks import bottleneck_onnx, make_table, resnet8_onnx
 
 SHA256 = "a" * 64
@@ -106,3 +116,53 @@ def test_a_cache_is_told_from_a_table(tmp_path):
     assert not is_calibration_cache(tmp_path / "t") and not is_calibration_cache(tmp_path / "absent")
     with pytest.raises(ArtifactError, match="is a TensorRT calibration cache, not a table"):
         read_table(tmp_path / "c")
+
+
+@pytest.fixture
+def cache(calibrated):
+    """The cache of the calibrated network, beside it."""
+    file = calibrated.with_name("net.cache")
+    write_calibration_cache(read_table(calibrated.with_name("net.calib.json")), read_onnx(calibrated), file)
+    return file
+
+
+def test_quantize_writes_the_same_file_from_a_cache_and_says_that_it_is_unproven(calibrated, cache):
+    of_table = quantize_onnx(QuantizeOptions(onnx=calibrated))
+    of_cache = quantize_onnx(QuantizeOptions(onnx=calibrated, table=cache, out=calibrated.with_name("c.int8.onnx")))
+    assert of_cache.file.read_bytes() == of_table.file.read_bytes()
+    assert (of_table.warnings, of_cache.warnings) == ((), (UNPROVEN,))
+    details = read_manifest(of_cache.file).details
+    assert details["warnings"] == [UNPROVEN] and details["method"] == "TensorRT cache, EntropyCalibration2"
+    again = quantize_onnx(QuantizeOptions(onnx=calibrated, table=cache, out=of_cache.file))
+    assert again.skipped and again.warnings == (UNPROVEN,)
+
+
+def test_another_scale_in_the_cache_gives_another_file(calibrated, cache):
+    first = quantize_onnx(QuantizeOptions(onnx=calibrated, table=cache)).file.read_bytes()
+    lines = cache.read_text().splitlines()
+    name, _ = lines[2].split(": ")
+    lines[2] = f"{name}: {struct.pack('>f', 0.5).hex()}"
+    cache.write_text("\n".join(lines) + "\n")
+    again = quantize_onnx(QuantizeOptions(onnx=calibrated, table=cache))
+    assert not again.skipped and again.file.read_bytes() != first
+
+
+def test_fp8_is_refused_as_a_cache_does_not_say_how_large_values_are(calibrated, cache):
+    with pytest.raises(CalibrationError, match="FP8 needs the largest value of every tensor"):
+        quantize_onnx(QuantizeOptions(onnx=calibrated, table=cache, precision=Precision.FP8))
+    assert not calibrated.with_name("net.fp8.onnx").exists()
+
+
+def test_a_cache_of_an_imported_networks_original_may_call_the_input_as_it_did(tmp_path):
+    (tmp_path / "foreign.onnx").write_bytes(foreign_bytes())
+    options = {"size_px": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    done = import_onnx(ForeignOnnxOptions(file=tmp_path / "foreign.onnx", out=tmp_path / "net.fp32.onnx", **options))
+    original, model = done.normalised.input, read_onnx(done.file)
+    assert original != "images"
+    write_calibration_cache(make_table(model), model, tmp_path / "c")
+    (tmp_path / "c").write_text((tmp_path / "c").read_text().replace("\nimages:", f"\n{original}:"))
+    table = read_scales(tmp_path / "c", done.file, read_manifest(done.file))
+    assert table.scale("images") == make_table(model).scale("images")
+    (tmp_path / "c").write_text((tmp_path / "c").read_text().replace(f"\n{original}:", "\nanother:"))
+    with pytest.raises(CalibrationError, match=r"not 1 of the .*: images"):
+        read_scales(tmp_path / "c", done.file, read_manifest(done.file))

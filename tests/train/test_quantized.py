@@ -26,6 +26,7 @@ from resnet_deploy.graph.session import open_session
 from resnet_deploy.quant.calibrate import CalibrateOptions, calibrate
 from resnet_deploy.quant.quantize import QuantizeOptions, quantize_onnx
 from resnet_deploy.quant.table import read_table, write_table
+from resnet_deploy.quant.unsigned import UnsignedRelu
 from resnet_deploy.train import loop
 from resnet_deploy.train.loop import train
 from resnet_deploy.train.options import QuantizedStart, TrainOptions
@@ -266,6 +267,20 @@ def test_other_files_than_an_int8_file_and_its_fp32_network_are_refused(files, t
     with pytest.raises(ArtifactError, match=r"net\.fp32\.onnx, from which .* is not there"):
         train(options(files, tmp_path / "a.onnx", int8=lonely))
     assert train(options(files, tmp_path / "a.onnx", int8=lonely, fp32=files.fp32)).steps == 12
+
+
+def test_a_file_with_unsigned_relu_outputs_is_refused(files, tmp_path):
+    shifted = quantize_onnx(
+        QuantizeOptions(
+            onnx=files.fp32,
+            float_precision=Precision.FP32,
+            unsigned_relu=UnsignedRelu.FIRST,
+            out=tmp_path / "net.int8.onnx",
+        )
+    ).file
+    with pytest.raises(ConfigError, match="has unsigned ReLU outputs") as caught:
+        train(options(files, tmp_path / "a.onnx", int8=shifted, fp32=files.fp32))
+    assert "--unsigned-relu off" in caught.value.remedy
 
 
 def test_images_of_other_classes_are_refused(files, tmp_path):
