@@ -14,7 +14,7 @@ from resnet_deploy.cli.budget import CONFIDENT, COST, IMAGES, MAX_DROP, MIN_AGRE
 from resnet_deploy.cli.options import DATA, EXACT_INPUT, FORCE, JSON, OUT, SPLIT, TABLE, THREADS
 from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
 from resnet_deploy.core.errors import ConfigError, ExitCode
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import Precision, UnsignedRelu
 
 if TYPE_CHECKING:
     from resnet_deploy.quant.refine import RefinementGain
@@ -40,13 +40,13 @@ def command(
     ] = None,
     exact_input: EXACT_INPUT = True,
     unsigned_relu: Annotated[
-        str,
+        UnsignedRelu,
         typer.Option(
             "--unsigned-relu",
             help="int8: ReLU outputs as 0..255, twice the steps: off; free, where it costs nothing (no padded "
             "convolution reads it); first, the network's first as well, for a Pad node; or all.",
         ),
-    ] = "off",
+    ] = UnsignedRelu.OFF,
     refine: Annotated[
         Optional[str],
         typer.Option("--refine", help="After rounding: bias, rounding, or both: bias,rounding. Needs --refine-data."),
@@ -74,10 +74,7 @@ def command(
             f"--precision is {precision!r}, expected int8 or fp8",
             remedy="fp16 and bf16 files are made by `resnet-deploy export --precision`",
         )
-    from resnet_deploy.quant.unsigned import UnsignedRelu
 
-    if unsigned_relu not in (modes := [mode.value for mode in UnsignedRelu]):
-        raise ConfigError(f"--unsigned-relu is {unsigned_relu!r}, expected {', '.join(modes)}")
     if float_precision not in (Precision.FP16.value, Precision.BF16.value, Precision.FP32.value):
         raise ConfigError(f"--float is {float_precision!r}, expected fp16, bf16 or fp32")
     budget = budget_of(
@@ -106,7 +103,7 @@ def command(
         exclude=tuple(exclude or ()),
         keep_float=tuple(keep_float or ()),
         exact_input=exact_input,
-        unsigned_relu=UnsignedRelu(unsigned_relu),
+        unsigned_relu=unsigned_relu,
         refine=None
         if refine is None
         else RefineOptions(
@@ -128,6 +125,8 @@ def command(
             result, outcome = quantize_within_budget(options, budget, progress)
     for refusal in result.refusals:
         note(f"{refusal.node} stays in {result.float_precision}: {refusal.reason}")
+    if exact_input and options.precision is Precision.INT8 and result.exact_input != "exact":
+        note(f"the image is rounded as any other tensor: {result.exact_input}")
     _show_unsigned(result.unsigned)
     for warning in result.warnings:
         note(f"warning: {warning}")

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["MAIN_PRECISIONS", "PREPROCESS_VERSION", "Precision", "Preprocess", "TensorSpec", "ten_crop_side"]
+__all__ = [
+    "MAIN_PRECISIONS",
+    "PREPROCESS_VERSION",
+    "Precision",
+    "Preprocess",
+    "TensorSpec",
+    "UnsignedRelu",
+    "ten_crop_side",
+]
 
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +33,22 @@ class Precision(str, Enum):
     BF16 = "bf16"
     INT8 = "int8"
     FP8 = "fp8"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class UnsignedRelu(str, Enum):
+    """Which ReLU outputs of an INT8 network use all 256 numbers, see `quant.unsigned`.
+
+    FREE: those that no padded convolution reads. FIRST: those and the first of the network, on which most depends.
+    ALL: every one.
+    """
+
+    OFF = "off"
+    FREE = "free"
+    FIRST = "first"
+    ALL = "all"
 
     def __str__(self) -> str:
         return self.value

@@ -131,10 +131,12 @@ class _Maker:
             force=self.force,
         )
         table = self._timed("calibrate", lambda: calibrate(options, self.progress)).file
-        refine = None
-        if precision is Precision.INT8 and plan.refinements:
-            refine = RefineOptions(refinements=plan.refinements, data=plan.data, split=plan.split)
-        chosen = QuantizeOptions(onnx=fp32, table=table, precision=precision, refine=refine, force=self.force)
+        of_int8 = {}
+        if precision is Precision.INT8:
+            of_int8["unsigned_relu"] = plan.unsigned_relu
+            if plan.refinements:
+                of_int8["refine"] = RefineOptions(refinements=plan.refinements, data=plan.data, split=plan.split)
+        chosen = QuantizeOptions(onnx=fp32, table=table, precision=precision, force=self.force, **of_int8)
         return self._timed("quantize", lambda: quantize_onnx(chosen, self.progress)).file
 
     def build(self, onnx: dict[Precision, Path], plan: BuildPlan) -> tuple[dict[Precision, Path], dict[Precision, str]]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from resnet_deploy.core.config import load_toml
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
+from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision, UnsignedRelu
 from resnet_deploy.nets.catalogue import NetSpec, find_net, net_of_depth
 
 
@@ -40,13 +40,14 @@ class TrainPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationPlan:
-    """Where INT8 scales come from, and refinement (see `quantize --refine`); `data` None takes the deployment's."""
+    """Where INT8 scales come from, refinement and unsigned tensors (see `quantize`); `data` None takes the deployment's."""
 
     data: str | None = None
     split: str = "train"
     num_images: int = 512
     method: str = "auto"
     refinements: tuple[str, ...] = ("bias",)
+    unsigned_relu: UnsignedRelu = UnsignedRelu.OFF
 
 
 LATENCY_CALIBRATION = CalibrationPlan(data="noise", num_images=8, method="max", refinements=())

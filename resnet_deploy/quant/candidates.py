@@ -17,7 +17,6 @@ from resnet_deploy.graph.rounding_points import find_rounded_weights
 from resnet_deploy.quant.budget_search import PathPoint, greedy_path
 from resnet_deploy.quant.cost import COST_UNITS, LayerCost, float_costs, layer_cost, read_latencies
 from resnet_deploy.quant.equalization import Equalized
-from resnet_deploy.quant.exact_input import PIXEL_SCALE, PIXELS
 from resnet_deploy.quant.noise import measure_noise
 from resnet_deploy.quant.quantize import Prepared, QuantizeOptions, QuantizeResult, delivered, prepare, quantize_onnx
 from resnet_deploy.quant.refine import open_refinement_images, refine_model
@@ -59,9 +58,9 @@ class Candidates:
         self.layers = layer_cost(self._model)
         self.cost_unit, self.costs = _costs(self.layers, cost)
         self._refined = self._refine(self._prepared(()))
-        self._original = self._prepared(()).original
-        table = replace(self._table, tensors={**self._table.tensors, PIXELS: PIXEL_SCALE})
-        self.noise = measure_noise(self._original, table, images.batches(_NOISE_IMAGES), progress=progress)
+        whole = self._prepared(())
+        self._original = whole.original
+        self.noise = measure_noise(self._original, whole.table, images.batches(_NOISE_IMAGES), progress=progress)
         self.log = ScoreLog(options.file().with_name(f"{options.file().name}.scores.jsonl"))
         self.written: QuantizeResult | None = None
 

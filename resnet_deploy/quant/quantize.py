@@ -14,7 +14,7 @@ from resnet_deploy.core.artifacts import is_up_to_date, read_manifest, write_man
 from resnet_deploy.core.config import from_plain, to_plain
 from resnet_deploy.core.errors import ArtifactError, ConfigError, GraphError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.core.specs import Precision, Preprocess
+from resnet_deploy.core.specs import Precision, Preprocess, UnsignedRelu
 from resnet_deploy.graph.files import read_onnx, write_onnx
 from resnet_deploy.graph.float16 import bf16_from_fp32, fp16_from_fp32
 from resnet_deploy.quant.audit import audit_model
@@ -26,7 +26,7 @@ from resnet_deploy.quant.placement import RULES, Placement, Refusal, find_placem
 from resnet_deploy.quant.refine import RefinementGain, RefineOptions, open_refinement_images, refine_model
 from resnet_deploy.quant.table import CalibrationTable
 from resnet_deploy.quant.trt_cache import UNPROVEN, read_scales
-from resnet_deploy.quant.unsigned import UnsignedRelu, UnsignedTensors, find_unsigned
+from resnet_deploy.quant.unsigned import UnsignedTensors, find_unsigned
 from resnet_deploy.quant.zero_points import lower_zero_points
 
 _PACKAGES = ("onnx", "numpy")
@@ -96,6 +96,7 @@ class QuantizeResult:
     Attributes:
         num_layers: Conv and Gemm nodes in int8 or FP8.
         num_pairs: Q/DQ pairs on activations.
+        exact_input: "exact", or why the image is rounded as any other tensor.
         unsigned: ReLU outputs that use all of int8, and why others do not; empty where none was asked for.
         refusals: What stays in floating point, and why.
         gains: Of every step of refinement; empty without one.
@@ -110,6 +111,7 @@ class QuantizeResult:
     num_layers: int
     num_pairs: int
     refusals: tuple[Refusal, ...]
+    exact_input: str
     unsigned: UnsignedTensors
     gains: tuple[RefinementGain, ...]
     audit: str
@@ -209,6 +211,7 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
         num_layers=written.details["num_layers"],
         num_pairs=written.details["num_pairs"],
         refusals=tuple(from_plain(Refusal, item, source=str(file)) for item in written.details["refusals"]),
+        exact_input=written.details["exact_input"],
         unsigned=from_plain(UnsignedTensors, written.details["unsigned"], source=str(file)),
         gains=tuple(from_plain(RefinementGain, item, source=str(file)) for item in written.details["gains"]),
         audit=written.details["audit"],
@@ -226,11 +229,13 @@ class Prepared:
     Attributes:
         original: The FP32 graph the pairs were put in: the one that was given, but for its input.
         quantized: With zero points of -128 on unsigned tensors; see `delivered`.
+        table: With the scale of the pixels, where the input is exact.
         exact_input: "exact", or why the image is rounded as any other tensor.
     """
 
     original: onnx.ModelProto
     quantized: onnx.ModelProto
+    table: CalibrationTable
     placement: Placement
     exact_input: str
     unsigned: UnsignedTensors
@@ -264,7 +269,14 @@ def prepare(
         grid=GRIDS[precision],
         unsigned=unsigned.tensors,
     )
-    return Prepared(original=original, quantized=quantized, placement=placement, exact_input=reason, unsigned=unsigned)
+    return Prepared(
+        original=original,
+        quantized=quantized,
+        table=table,
+        placement=placement,
+        exact_input=reason,
+        unsigned=unsigned,
+    )
 
 
 def delivered(quantized: onnx.ModelProto, float_precision: Precision) -> onnx.ModelProto:

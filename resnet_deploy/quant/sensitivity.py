@@ -22,7 +22,6 @@ from resnet_deploy.draw.figure import save_png
 from resnet_deploy.draw.sensitivity import draw_sensitivity
 from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.quant.cost import layer_cost
-from resnet_deploy.quant.exact_input import PIXEL_SCALE, PIXELS
 from resnet_deploy.quant.insertion import insert_qdq
 from resnet_deploy.quant.noise import NoiseModel, measure_noise
 from resnet_deploy.quant.quantize import prepare
@@ -232,8 +231,7 @@ def _delivered_form(
         float_precision=Precision.FP32,
         preprocess=manifest.preprocess if options.exact_input else None,
     )
-    table = replace(table, tensors={**table.tensors, PIXELS: PIXEL_SCALE})
-    return steps.original, table, steps.exact_input
+    return steps.original, steps.table, steps.exact_input
 
 
 def _predicted(

@@ -13,14 +13,14 @@ refinement works as on any other; `quant.zero_points` makes of that the form wit
 
 from __future__ import annotations
 
-__all__ = ["ZERO_POINT", "UnsignedRelu", "UnsignedTensors", "find_unsigned"]
+__all__ = ["ZERO_POINT", "UnsignedTensors", "find_unsigned"]
 
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 import onnx
 
+from resnet_deploy.core.specs import UnsignedRelu
 from resnet_deploy.graph.index import GraphIndex, attribute_of, name_of
 from resnet_deploy.quant.placement import Placement, Refusal
 
@@ -29,19 +29,6 @@ ZERO_POINT = -128
 
 _RULE = "unsigned relu"
 _MOVES = ("MaxPool", "Slice", "Pad")
-
-
-class UnsignedRelu(str, Enum):
-    """Which ReLU outputs use all 256 numbers.
-
-    FREE: those that no padded convolution reads. FIRST: those and the first of the network, on which most depends.
-    ALL: every one.
-    """
-
-    OFF = "off"
-    FREE = "free"
-    FIRST = "first"
-    ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

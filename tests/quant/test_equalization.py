@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from resnet_deploy.cli.main import app
 from resnet_deploy.core.artifacts import Manifest, read_manifest
 from resnet_deploy.core.progress import NO_PROGRESS
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import Precision, UnsignedRelu
 from resnet_deploy.data.batches import input_batches
 from resnet_deploy.data.source import open_images, stratified_sample
 from resnet_deploy.graph.files import check_model, read_onnx
@@ -30,7 +30,6 @@ from resnet_deploy.quant.quantize import Prepared, QuantizeOptions, delivered, p
 from resnet_deploy.quant.refine import RefineOptions, open_refinement_images, refine_model
 from resnet_deploy.quant.scoring import compare_logits, load_scoring_images, logits_of_model
 from resnet_deploy.quant.table import read_table
-from resnet_deploy.quant.unsigned import UnsignedRelu
 from tests.reference.small_networks import bottleneck_onnx, make_table, small_preprocess
 
 RUNNER = CliRunner()

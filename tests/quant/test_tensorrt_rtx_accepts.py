@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import Precision, UnsignedRelu
 from resnet_deploy.export.onnx_export import onnx_from_torch
 from resnet_deploy.graph.files import check_model
 from resnet_deploy.graph.float16 import bf16_from_fp32, fp16_from_fp32
@@ -17,7 +17,6 @@ from resnet_deploy.graph.session import open_session
 from resnet_deploy.nets.catalogue import find_net
 from resnet_deploy.nets.checkpoint import fresh_net
 from resnet_deploy.quant.quantize import quantize_model
-from resnet_deploy.quant.unsigned import UnsignedRelu
 from tests.reference.small_networks import bottleneck_onnx, make_table, resnet8_onnx
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")

@@ -9,14 +9,14 @@ import torch
 from onnx import helper, numpy_helper
 
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import Precision, UnsignedRelu
 from resnet_deploy.graph.files import check_model
 from resnet_deploy.graph.session import open_session
 from resnet_deploy.graph.torch_graph import TorchGraph
 from resnet_deploy.quant.audit import audit_model
 from resnet_deploy.quant.placement import find_placement
 from resnet_deploy.quant.quantize import QuantizeOptions, delivered, prepare, quantize_model
-from resnet_deploy.quant.unsigned import UnsignedRelu, find_unsigned
+from resnet_deploy.quant.unsigned import find_unsigned
 from resnet_deploy.quant.zero_points import lower_zero_points
 from tests.reference.small_networks import bottleneck_onnx, copy_of, make_table, resnet8_onnx
 

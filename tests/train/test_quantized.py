@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from resnet_deploy.core.artifacts import read_manifest, write_manifest
 from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, ConfigError, DataError, TrainError
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import Precision, UnsignedRelu
 from resnet_deploy.data.batches import input_batches
 from resnet_deploy.data.source import open_images
 from resnet_deploy.export.onnx_export import ExportOptions, export_onnx
@@ -26,7 +26,6 @@ from resnet_deploy.graph.session import open_session
 from resnet_deploy.quant.calibrate import CalibrateOptions, calibrate
 from resnet_deploy.quant.quantize import QuantizeOptions, quantize_onnx
 from resnet_deploy.quant.table import read_table, write_table
-from resnet_deploy.quant.unsigned import UnsignedRelu
 from resnet_deploy.train import loop
 from resnet_deploy.train.loop import train
 from resnet_deploy.train.options import QuantizedStart, TrainOptions
