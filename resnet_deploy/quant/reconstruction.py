@@ -55,7 +55,7 @@ def reconstruct(
     """
     if unknown := [name for name in refinements if name not in RECONSTRUCTIONS]:
         raise ConfigError(f"unknown refinement {unknown[0]!r}", remedy=f"known are {', '.join(RECONSTRUCTIONS)}")
-    reference, graph = TorchGraph(original), TorchGraph(quantized)
+    reference, graph = TorchGraph(original), TorchGraph(_with_weights_late(quantized))
     layers = _int8_layers(graph)
     progress.start(f"refine: {' and '.join(refinements)}", len(layers))
     threads = torch.get_num_threads()
@@ -71,6 +71,21 @@ def reconstruct(
     finally:
         torch.set_num_threads(threads)
     return _written(quantized, graph, layers)
+
+
+def _with_weights_late(quantized: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which a weight is dequantised right before it is read: after its layer's input, so once it is rounded."""
+    result = onnx.ModelProto()
+    result.CopyFrom(quantized)
+    constants = {tensor.name for tensor in quantized.graph.initializer}
+    is_weight = [node.op_type == "DequantizeLinear" and node.input[0] in constants for node in quantized.graph.node]
+    weights = {node.output[0]: node for node, late in zip(quantized.graph.node, is_weight, strict=True) if late}
+    del result.graph.node[:]
+    for node, late in zip(quantized.graph.node, is_weight, strict=True):
+        if not late:
+            result.graph.node.extend(weights.pop(name) for name in node.input if name in weights)
+            result.graph.node.append(node)
+    return result
 
 
 class _Layer:

@@ -56,9 +56,10 @@ def _means(model, images, names):
     return [v.mean(axis=(0, 2, 3)) for v in session.run(list(names), {"images": images})]
 
 
-def test_bias_correction_gives_every_layer_the_mean_output_of_fp32(network):
+@pytest.mark.parametrize("refinements", [["bias"], ["bias", "rounding"]])
+def test_bias_correction_gives_every_layer_the_mean_output_of_fp32(network, refinements):
     original, quantized, images = network
-    result = reconstruct(original, quantized, images, ["bias"])
+    result = reconstruct(original, quantized, images, refinements)
     check_model(result, name="result")
     names = [node.output[0] for node in original.graph.node if node.op_type == "Conv"]
     wanted, before, after = (_means(model, images, names) for model in (original, quantized, result))
