@@ -17,13 +17,13 @@ from resnet_deploy.core.errors import ConfigError
 def command(
     onnx: Annotated[list[Path], typer.Argument(help="ONNX files; each gives an engine beside it.", show_default=False)],
     target: Annotated[
-        str,
+        Optional[list[str]],
         typer.Option(
-            help="GPUs to build for, e.g. sm86,sm89, or current for the GPU here. Without it TensorRT-RTX builds for "
-            "sm80 and newer (FP8: sm89), TensorRT for the GPU here.",
+            help="GPUs to build for, e.g. sm86,sm89 (or the option once for each), or current for the GPU here. Without "
+            "it TensorRT-RTX builds for sm80 and newer (FP8: sm89), TensorRT for the GPU here.",
             show_default=False,
         ),
-    ] = "",
+    ] = None,
     product: Annotated[
         Optional[str],
         typer.Option(
@@ -52,7 +52,7 @@ def command(
         BuildOptions(
             onnx=file,
             product=product,
-            targets=tuple(part.strip() for part in target.split(",") if part.strip()),
+            targets=tuple(part.strip() for one in target or () for part in one.split(",") if part.strip()),
             batch=batch,
             tf32=tf32,
             timing_cache=timing_cache,

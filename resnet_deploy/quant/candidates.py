@@ -22,12 +22,11 @@ from resnet_deploy.quant.quantize import Prepared, QuantizeOptions, QuantizeResu
 from resnet_deploy.quant.refine import open_refinement_images, refine_model
 from resnet_deploy.quant.score_log import ScoreLog, score_key
 from resnet_deploy.quant.scoring import Score, ScoringImages, logits_of_model, score_logits
-from resnet_deploy.quant.table import CalibrationTable
+from resnet_deploy.quant.table import CalibrationTable, TensorScale
 from resnet_deploy.quant.trt_cache import read_scales
 from resnet_deploy.quant.units import layer_units, reader_groups
 
 _NOISE_IMAGES = 1024
-"""What ONNX Runtime runs on a processor, and how a graph is made so."""
 
 
 class Candidates:
@@ -166,7 +165,13 @@ def _equalized(
     tensors = dict(table.tensors)
     for name, scale in equalized.scales.items():
         if name in tensors:
-            of_int8 = scale * 255 / 127 if name in unsigned else scale
-            tensors[name] = replace(tensors[name], amax=127 * of_int8, scale=of_int8)
+            tensors[name] = _multiplied(
+                tensors[name], scale / (tensors[name].scale_unsigned if name in unsigned else tensors[name].scale)
+            )
     model = scale_channels(model, find_channel_classes(model), equalized.factors)
     return model, replace(table, tensors=tensors)
+
+
+def _multiplied(tensor: TensorScale, ratio: float) -> TensorScale:
+    unsigned = None if tensor.amax_unsigned is None else tensor.amax_unsigned * ratio
+    return replace(tensor, amax=tensor.amax * ratio, scale=tensor.scale * ratio, amax_unsigned=unsigned)
