@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["command"]
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -155,7 +156,7 @@ def command(
 def _show_unsigned(unsigned: UnsignedTensors) -> None:
     if not unsigned.tensors and not unsigned.refusals:
         return
-    reasons = Counter(refusal.reason for refusal in unsigned.refusals)
+    reasons = Counter(re.sub(r" '[^']*'", "", refusal.reason) for refusal in unsigned.refusals)  # kinds, not names
     signed = "".join(f"; {number} stay signed: {reason}" for reason, number in reasons.most_common())
     note(f"{len(unsigned.tensors)} ReLU outputs are unsigned, with {unsigned.num_pads} Pad nodes{signed}")
 
