@@ -50,13 +50,19 @@ def command(
     ] = UnsignedRelu.OFF,
     refine: Annotated[
         Optional[str],
-        typer.Option("--refine", help="After rounding: bias, rounding, or both: bias,rounding. Needs --refine-data."),
+        typer.Option(
+            "--refine",
+            help="After rounding, one or more of equalize (channel sizes and scales, learnt; minutes), bias, rounding: "
+            "equalize,bias,rounding. equalize comes first wherever it is typed. Needs --refine-data.",
+        ),
     ] = None,
     refine_data: Annotated[
         Optional[str], typer.Option("--refine-data", help="Images to refine on: those of calibration.")
     ] = None,
     refine_split: Annotated[str, typer.Option("--refine-split", help="Which part of --refine-data.")] = "train",
-    refine_images: Annotated[int, typer.Option("--refine-images", help="How many to refine on.", min=2)] = 256,
+    refine_images: Annotated[
+        int, typer.Option("--refine-images", help="How many to refine on, at most; of large images fewer.", min=2)
+    ] = 1024,
     max_drop: MAX_DROP = None,
     min_agreement: MIN_AGREEMENT = None,
     confident: CONFIDENT = False,

@@ -14,13 +14,14 @@ __all__ = ["Equalized", "equalize"]
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import onnx
 import torch
+import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor
 
@@ -41,10 +42,13 @@ from resnet_deploy.quant.exact_input import PIXELS
 from resnet_deploy.quant.insertion import quantize_weight, representable_scale
 
 _NUM_STEPS = 300
-_BATCH = 32
-_FACTOR_RATE, _SCALE_RATE, _BIAS_RATE = 0.01, 0.005, 1e-4  # of Adam: per step, about that much of a logarithm
+_BATCH_PIXELS, _SMALLEST_BATCH = 2**15, 4  # 32 images of 32 px, 4 of 224 px
+_PIXELS_TO_COMPARE = 2**22  # start and end are compared on as many: 4096 images of 32 px, 83 of 224 px
+_FACTOR_RATE, _SCALE_RATE = 0.01, 0.005  # of Adam: a step changes a logarithm by about that much
+_BIAS_RATE = 2.5e-4  # in means of a layer's |bias|
 _LARGEST_FACTOR = 16.0
-_PARTS = 2  # of a batch, computed at a time
+_PARTS = 2  # of a batch, computed side by side
+_SHIFT = 8  # an image is moved by up to its size over this
 _QMAX = 127
 _DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
 
@@ -88,11 +92,12 @@ def equalize(
     torch.set_num_threads(1)  # sums are the same on every machine then
     try:
         with ThreadPoolExecutor(min(_PARTS, os.cpu_count() or 1)) as pool:
-            runner = _Runner(pool, TorchGraph(original), images)
-            start = runner.loss(TorchGraph(quantized))
-            runner.learn(learner, progress)
+            descent = _Descent(pool, TorchGraph(original), images)
+            descent.run(learner, progress)
             learnt = learner.written()
-            return learnt if runner.loss(TorchGraph(learnt.quantized)) < start else learner.unchanged()
+            progress.start("refine: compare with the start", None)
+            is_better = descent.loss(TorchGraph(learnt.quantized)) < descent.loss(TorchGraph(quantized))
+            return learnt if is_better else learner.unchanged()
     finally:
         torch.set_num_threads(before)
 
@@ -104,6 +109,9 @@ class _Layer(NamedTuple):
     weight: Tensor
     bias: Tensor | None
     rounded: RoundedWeight | None
+
+    def changed_bias(self, change: Tensor) -> Tensor:
+        return self.bias + change * self.bias.abs().mean()
 
 
 class _Learner:
@@ -139,14 +147,15 @@ class _Learner:
         factors = torch.cat([torch.ones(1), self.log_factors.exp()])
         found: dict[str, Tensor] = {}
         changes = iter(self.bias_changes)
-        for scaled, weight, bias, rounded in self._layers:
-            values = weight * scaled.weight_factors(factors, weight.dim())
-            if rounded is None:
-                found[scaled.weight] = values
+        for layer in self._layers:
+            values = layer.weight * layer.scaled.weight_factors(factors, layer.weight.dim())
+            if layer.rounded is None:
+                found[layer.scaled.weight] = values
             else:
-                found[rounded.dequantized] = self._rounded(values, rounded.axis)
-            if bias is not None:
-                found[scaled.bias] = (bias + next(changes)) * factors[scaled.rows].reshape(bias.shape)
+                found[layer.rounded.dequantized] = self._rounded(values, layer.rounded.axis)
+            if layer.bias is not None:
+                bias = layer.changed_bias(next(changes))
+                found[layer.scaled.bias] = bias * factors[layer.scaled.rows].reshape(bias.shape)
         for one, scale in zip(self._activations, self.log_scales.exp(), strict=True):
             stored = scale + (stored_scale(scale, self._dtype) - scale).detach()
             found |= dict.fromkeys(one.scales, stored)
@@ -172,17 +181,17 @@ class _Learner:
         scaled = GraphIndex(original.graph)
         found: dict[str, np.ndarray] = {}
         changes = iter(self.bias_changes)
-        for layer, _, bias, rounded in self._layers:
-            weight = scaled.constant(layer.weight)
+        for layer in self._layers:
+            name, rounded = layer.scaled.weight, layer.rounded
             if rounded is None:
-                found[layer.weight] = weight
+                found[name] = scaled.constant(name)
             else:
                 found[rounded.values], found[rounded.scale] = quantize_weight(
-                    weight, axis=rounded.axis, float_precision=self._float_precision, name=layer.weight
+                    scaled.constant(name), axis=rounded.axis, float_precision=self._float_precision, name=name
                 )
-            if bias is not None:
-                change = next(changes).numpy() * factors[layer.rows].reshape(bias.shape)
-                found[layer.bias] = (scaled.constant(layer.bias) + change).astype(np.float32)
+            if layer.bias is not None:
+                bias = layer.changed_bias(next(changes)).numpy()
+                found[layer.scaled.bias] = (bias * factors[layer.scaled.rows].reshape(bias.shape)).astype(np.float32)
         scales = {}
         for one, log_scale in zip(self._activations, self.log_scales.tolist(), strict=True):
             value = representable_scale(np.float32(math.exp(log_scale)), self._float_precision)
@@ -206,69 +215,79 @@ def _with_constants(model: onnx.ModelProto, constants: dict[str, np.ndarray]) ->
     return result
 
 
-class _Runner:
-    """Batches through graphs, in parts that are computed side by side; their number is fixed, so sums are too."""
+class _Descent:
+    """Batches in parts that are computed side by side; how many parts is fixed, so sums are the same everywhere."""
 
     def __init__(self, pool: ThreadPoolExecutor, reference: TorchGraph, images: np.ndarray) -> None:
-        self._pool = pool
-        self._images = torch.from_numpy(images)
+        self._pool, self._reference, self._images = pool, reference, torch.from_numpy(images)
         self._name = reference.input_names[0]
-        with torch.no_grad():
-            self._wanted = [self._logits(reference, self._images), self._logits(reference, self._images.flip(3))]
+        self._pixels = images.shape[2] * images.shape[3]
 
     def loss(self, graph: TorchGraph) -> float:
-        """Of all images."""
-        with torch.no_grad():
-            return float(_loss(self._logits(graph, self._images), self._wanted[0]))
+        """Of the images as they are."""
+        images = self._images[: max(_SMALLEST_BATCH, _PIXELS_TO_COMPARE // self._pixels)]
+        batch = max(_SMALLEST_BATCH, _BATCH_PIXELS // self._pixels)
 
-    def learn(self, learner: _Learner, progress: Progress) -> None:
-        """Descend; images come in a fixed order, every other batch mirrored."""
+        def of_part(part: Tensor) -> float:
+            with torch.no_grad():
+                return float(_loss(self._run(graph, part, {}), self._run(self._reference, part, {}))) * len(part)
+
+        return sum(self._pool.map(of_part, images.split(batch))) / len(images)
+
+    def run(self, learner: _Learner, progress: Progress) -> None:
+        """Descend, on images that are mirrored and moved, always by the same chance."""
         groups = [([learner.log_factors], _FACTOR_RATE), ([learner.log_scales], _SCALE_RATE)]
         groups.append((learner.bias_changes, _BIAS_RATE))
         optimizer = torch.optim.Adam([{"params": values, "lr": rate} for values, rate in groups])
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _NUM_STEPS)
         generator = torch.Generator().manual_seed(0)
+        batch = max(_SMALLEST_BATCH, _BATCH_PIXELS // self._pixels)
         progress.start("refine: equalize", _NUM_STEPS)
-        for step in range(_NUM_STEPS):
-            chosen = torch.randint(len(self._images), (_BATCH,), generator=generator)
-            mirrored = step % 2
-            images = self._images[chosen].flip(3) if mirrored else self._images[chosen]
+        for _ in range(_NUM_STEPS):
+            chosen = torch.randint(len(self._images), (batch,), generator=generator)
             optimizer.zero_grad()
-            loss = self._descend(learner, images, self._wanted[mirrored][chosen])
+            loss = self._descend(learner, _moved(self._images[chosen], generator))
             optimizer.step()
             schedule.step()
             learner.limit()
-            progress.advance(note=f"loss {loss:.2e}")
+            progress.advance(note=f"rms error {math.sqrt(loss):.3f}")
 
-    def _descend(self, learner: _Learner, images: Tensor, wanted: Tensor) -> float:
+    def _descend(self, learner: _Learner, images: Tensor) -> float:
         """Gradients of the mean loss into the learner's parameters."""
         constants = learner.constants()
         leaves = {name: value.detach().requires_grad_(True) for name, value in constants.items()}
 
-        def of_part(part: tuple[Tensor, Tensor]) -> tuple[float, Sequence[Tensor]]:
-            feeds = {self._name: part[0].contiguous(memory_format=torch.channels_last)} | leaves
-            loss = _loss(learner.graph.run(feeds)[0], part[1]) * (len(part[0]) / len(images))
+        def of_part(part: Tensor) -> tuple[float, Sequence[Tensor]]:
+            with torch.no_grad():
+                wanted = self._run(self._reference, part, {})
+            loss = _loss(self._run(learner.graph, part, leaves), wanted) * (len(part) / len(images))
             return float(loss.detach()), torch.autograd.grad(loss, list(leaves.values()))
 
-        parts = list(zip(images.chunk(_PARTS), wanted.chunk(_PARTS), strict=True))
-        losses, gradients = zip(*self._pool.map(of_part, parts), strict=True)
+        losses, gradients = zip(*self._pool.map(of_part, images.chunk(_PARTS)), strict=True)
         summed = [sum(of_parts[1:], start=of_parts[0]) for of_parts in zip(*gradients, strict=True)]
         torch.autograd.backward(list(constants.values()), summed)
         return sum(losses)
 
-    def _logits(self, graph: TorchGraph, images: Tensor) -> Tensor:
-        def of_part(part: Tensor) -> Tensor:
-            with torch.no_grad():
-                return graph.run({self._name: part.contiguous(memory_format=torch.channels_last)})[0].flatten(1)
-
-        return torch.cat(list(self._pool.map(of_part, images.split(_BATCH // _PARTS))))
+    def _run(self, graph: TorchGraph, images: Tensor, constants: dict[str, Tensor]) -> Tensor:
+        feeds = {self._name: images.contiguous(memory_format=torch.channels_last)}
+        return graph.run(feeds | constants)[0].flatten(1)
 
 
-_Loss = Callable[[Tensor, Tensor], Tensor]
+def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Every other image mirrored, each moved a little; what comes in at the edges is 0, the mean colour."""
+    height, width = images.shape[2:]
+    down, right = height // _SHIFT, width // _SHIFT
+    padded = F.pad(images, (right, right, down, down))
+    views = []
+    for place, image in enumerate(padded):
+        top = int(torch.randint(2 * down + 1, (), generator=generator))
+        left = int(torch.randint(2 * right + 1, (), generator=generator))
+        view = image[:, top : top + height, left : left + width]
+        views.append(view.flip(2) if place % 2 else view)
+    return torch.stack(views)
 
 
 def _loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared difference of logits, without what is the same for all classes, over their mean square."""
-    error = logits.flatten(1) - wanted
-    error = error - error.mean(dim=1, keepdim=True)
-    return error.square().mean()
+    """Mean squared difference of logits [N, K], without what is the same for all classes."""
+    error = logits - wanted
+    return (error - error.mean(dim=1, keepdim=True)).square().mean()

@@ -27,7 +27,9 @@ REFINEMENTS = (_EQUALIZE, *RECONSTRUCTIONS)
 _BATCH_PIXELS = 2**19
 """Of one pass whose logits are compared: 32 images of 128 px, 10 of 224 px."""
 PIXELS_AT_ONCE = 2**20
-"""Refinement holds all its images' activations of a few tensors at once: 1024 images of 32 px, 20 of 224 px."""
+"""Bias and rounding hold all their images' activations of a few tensors at once: 1024 images of 32 px, 20 of 224 px."""
+PIXELS_IN_ALL = 2**24
+"""Equalisation holds its images, and so does what the gain is shown on: 334 of 224 px each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,15 +40,15 @@ class RefineOptions:
         refinements: Names of REFINEMENTS; "equalize" comes first wherever it stands.
         data: What `data.source.open_images` takes; labels are not used.
         split: Part of the data: that of calibration, never the one accuracy is measured on.
-        num_images: To learn from, at most; of large images fewer, see PIXELS_AT_ONCE. As many others, if there are,
-            show the gain. Nothing else is decoded.
+        num_images: To learn from, at most; of large images fewer, see PIXELS_AT_ONCE and PIXELS_IN_ALL. As many others,
+            if there are, show the gain. Nothing else is decoded.
         seed: Chooses them.
     """
 
     refinements: tuple[str, ...]
     data: str
     split: str = "train"
-    num_images: int = 256
+    num_images: int = 1024
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -112,14 +114,7 @@ def refine_model(
         DataError: Fewer than two images.
         GraphError: An operator that can not be run in PyTorch here; lists them.
     """
-    if len(source) < 2:
-        raise DataError(f"{source.description}: {len(source)} image, refinement needs at least 2")
-    at_once = max(2, PIXELS_AT_ONCE // (preprocess.height_px * preprocess.width_px))
-    most = options.num_images if _EQUALIZE in options.refinements else min(options.num_images, at_once)
-    learnt, shown = _places(len(source), learn_from=most, show_on=options.num_images)
-    enough = not set(learnt) & set(shown)
-    learn = normalize(decode_crops(Subset(source, learnt), preprocess, progress=progress), preprocess)
-    other = decode_crops(Subset(source, shown), preprocess, progress=progress)
+    learn, other, enough = _images(source, preprocess, options, progress)
     wanted = _logits(original, other, preprocess)
     gains = [_gain("rounding to nearest", quantized, other, wanted, preprocess, enough)]
     equalized, steps = None, ()
@@ -127,8 +122,7 @@ def refine_model(
         equalized = equalize(original, quantized, learn, float_precision=float_precision, progress=progress)
         original, quantized = equalized.original, equalized.quantized
         gains.append(_gain(_EQUALIZE, quantized, other, wanted, preprocess, enough))
-    if len(learn) > at_once:
-        learn = learn[_spread(range(len(learn)), at_once)]
+    learn = learn[_spread(range(len(learn)), min(len(learn), _at_most(PIXELS_AT_ONCE, preprocess)))]
     result = quantized
     for name in options.refinements:
         if name == _EQUALIZE:
@@ -138,6 +132,24 @@ def refine_model(
         done = steps if equalized is None else (_EQUALIZE, *steps)
         gains.append(_gain(" + ".join(done), result, other, wanted, preprocess, enough))
     return Refined(result, tuple(gains), equalized)
+
+
+def _images(
+    source: ImageSource, preprocess: Preprocess, options: RefineOptions, progress: Progress
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Network inputs to learn from, pixels to show the gain on, and whether these are others."""
+    if len(source) < 2:
+        raise DataError(f"{source.description}: {len(source)} image, refinement needs at least 2")
+    show = min(options.num_images, _at_most(PIXELS_IN_ALL, preprocess))
+    learn = show if _EQUALIZE in options.refinements else min(show, _at_most(PIXELS_AT_ONCE, preprocess))
+    learnt, shown = _places(len(source), learn_from=learn, show_on=show)
+    inputs = normalize(decode_crops(Subset(source, learnt), preprocess, progress=progress), preprocess)
+    return inputs, decode_crops(Subset(source, shown), preprocess, progress=progress), not set(learnt) & set(shown)
+
+
+def _at_most(num_pixels: int, preprocess: Preprocess) -> int:
+    """How many images have no more pixels than that, though at least 2."""
+    return max(2, num_pixels // (preprocess.height_px * preprocess.width_px))
 
 
 def _places(count: int, *, learn_from: int, show_on: int) -> tuple[list[int], list[int]]:

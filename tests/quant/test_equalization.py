@@ -165,9 +165,12 @@ def test_scales_are_numbers_of_the_float_type(case, calibrated):
 def test_scales_that_have_to_be_equal_stay_equal(monkeypatch):
     """A max-pool has a pair before and one behind it, with one scale."""
     monkeypatch.setattr(equalization, "_NUM_STEPS", 2)
-    monkeypatch.setattr(equalization, "_BATCH", 4)
+    monkeypatch.setattr(equalization, "_BATCH_PIXELS", 1)
+    monkeypatch.setattr(equalization, "_SCALE_RATE", 0.3)
     model = bottleneck_onnx()
-    prepared = prepare(model, make_table(model), float_precision=Precision.FP32, preprocess=small_preprocess())
+    prepared = prepare(
+        model, make_table(model, amax=100.0), float_precision=Precision.FP32, preprocess=small_preprocess()
+    )
     images = np.random.default_rng(0).normal(size=(4, 3, 64, 64)).astype(np.float32)
     after = _equalized(prepared, images)
     pairs = [find_rounded_activations(m.graph) for m in (prepared.quantized, after.quantized)]
