@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["canonical_from_torch"]
+__all__ = ["canonical_from_torch", "drop_metadata"]
 
 import ast
 
@@ -34,7 +34,9 @@ def canonical_from_torch(model: onnx.ModelProto) -> None:
     _use_plain_operators(model.graph)
     _rename_nodes(model.graph)
     _rename_constants(model.graph)
-    _drop_metadata(model)
+    drop_metadata(model)
+    model.graph.name = "resnet"
+    model.producer_name, model.producer_version = "resnet-deploy", ""
 
 
 def _use_plain_operators(graph: onnx.GraphProto) -> None:
@@ -131,11 +133,10 @@ def _rename_constants(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(copies)
 
 
-def _drop_metadata(model: onnx.ModelProto) -> None:
+def drop_metadata(model: onnx.ModelProto) -> None:
+    """Descriptions and paths of the exporter's machine."""
     graph = model.graph
     for holder in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del holder.metadata_props[:]
         holder.doc_string = ""
     del graph.value_info[:]
-    graph.name = "resnet"
-    model.producer_name, model.producer_version = "resnet-deploy", ""

@@ -13,6 +13,7 @@ from onnx import helper, inliner, version_converter
 
 from resnet_deploy.core.errors import GraphError
 from resnet_deploy.core.specs import Preprocess
+from resnet_deploy.export.names import drop_metadata
 from resnet_deploy.export.tracing import OPSET
 from resnet_deploy.graph.constant_folding import fold_constants
 from resnet_deploy.graph.files import check_model
@@ -99,7 +100,7 @@ def normalise(
     rename_tensor(result, original_input, "images")
     num_classes = _finish_output(result, name)
     result, batch, note = _any_batch(result, given_batch, name)
-    _drop_metadata(result)
+    drop_metadata(result)
     check_model(result, name=name)
     return result, Normalised(
         input=original_input,
@@ -238,12 +239,3 @@ def _logits(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
         failed = _FAILED_NODE.search(text)
         reason = f"{failed[1]} {failed[2]!r} does not take {len(images)} images" if failed else text
         raise GraphError(reason) from error
-
-
-def _drop_metadata(model: onnx.ModelProto) -> None:
-    """Descriptions and paths of the exporter's machine."""
-    graph = model.graph
-    for holder in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
-        del holder.metadata_props[:]
-        holder.doc_string = ""
-    del graph.value_info[:]

@@ -18,7 +18,8 @@ from resnet_deploy.quant.budget_search import PathPoint, greedy_path
 from resnet_deploy.quant.cost import COST_UNITS, LayerCost, float_costs, layer_cost, read_latencies
 from resnet_deploy.quant.equalization import Equalized
 from resnet_deploy.quant.noise import measure_noise
-from resnet_deploy.quant.quantize import Prepared, QuantizeOptions, QuantizeResult, delivered, prepare, quantize_onnx
+from resnet_deploy.quant.prepare import Prepared, delivered, prepare
+from resnet_deploy.quant.quantize import QuantizeOptions, QuantizeResult, quantize_onnx
 from resnet_deploy.quant.refine import open_refinement_images, refine_model
 from resnet_deploy.quant.score_log import ScoreLog, score_key
 from resnet_deploy.quant.scoring import Score, ScoringImages, logits_of_model, score_logits

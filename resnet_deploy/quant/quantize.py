@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Prepared", "QuantizeOptions", "QuantizeResult", "delivered", "prepare", "quantize_model", "quantize_onnx"]
+__all__ = ["QuantizeOptions", "QuantizeResult", "quantize_onnx"]
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -14,24 +14,18 @@ from resnet_deploy.core.artifacts import is_up_to_date, read_manifest, write_man
 from resnet_deploy.core.config import from_plain, to_plain
 from resnet_deploy.core.errors import ArtifactError, ConfigError, GraphError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.core.specs import Precision, Preprocess, UnsignedRelu
+from resnet_deploy.core.specs import Precision, UnsignedRelu
 from resnet_deploy.graph.files import read_onnx, write_onnx
-from resnet_deploy.graph.float16 import bf16_from_fp32, fp16_from_fp32
 from resnet_deploy.quant.audit import audit_model
-from resnet_deploy.quant.exact_input import PIXEL_SCALE, PIXELS, check_exact_input, with_exact_input
-from resnet_deploy.quant.fp8 import FP8_RULES
 from resnet_deploy.quant.grid import GRIDS
-from resnet_deploy.quant.insertion import insert_qdq
-from resnet_deploy.quant.placement import RULES, Placement, Refusal, find_placement
+from resnet_deploy.quant.placement import Refusal
+from resnet_deploy.quant.prepare import FLOAT_PRECISIONS, delivered, prepare
 from resnet_deploy.quant.refine import RefinementGain, RefineOptions, open_refinement_images, refine_model
-from resnet_deploy.quant.table import CalibrationTable
+from resnet_deploy.quant.sample import net_stem
 from resnet_deploy.quant.trt_cache import UNPROVEN, read_scales
-from resnet_deploy.quant.unsigned import UnsignedTensors, find_unsigned
-from resnet_deploy.quant.zero_points import lower_zero_points
+from resnet_deploy.quant.unsigned import UnsignedTensors
 
 _PACKAGES = ("onnx", "numpy")
-_RULES = {Precision.INT8: RULES, Precision.FP8: FP8_RULES}
-_FLOATS = {Precision.FP32: lambda model, **_: model, Precision.FP16: fp16_from_fp32, Precision.BF16: bf16_from_fp32}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +63,7 @@ class QuantizeOptions:
     def __post_init__(self) -> None:
         if self.precision not in GRIDS:
             raise ConfigError(f"precision is {self.precision}, expected {' or '.join(GRIDS)}")
-        if self.float_precision not in _FLOATS:
+        if self.float_precision not in FLOAT_PRECISIONS:
             raise ConfigError(f"float_precision is {self.float_precision}, expected fp16, bf16 or fp32")
         if self.unsigned_relu is not UnsignedRelu.OFF and self.precision is not Precision.INT8:
             raise ConfigError(f"unsigned_relu is for int8, precision is {self.precision}")
@@ -85,8 +79,7 @@ class QuantizeOptions:
         return self._beside(".calib.json") if self.table is None else Path(self.table)
 
     def _beside(self, suffix: str) -> Path:
-        stem = Path(self.onnx).name.removesuffix(".onnx").removesuffix(f".{Precision.FP32}")
-        return Path(self.onnx).with_name(f"{stem}{suffix}")
+        return Path(self.onnx).with_name(f"{net_stem(self.onnx)}{suffix}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,95 +215,6 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prepared:
-    """A graph with its pairs and int8 or FP8 weights, all else still FP32.
-
-    Attributes:
-        original: The FP32 graph the pairs were put in: the one that was given, but for its input.
-        quantized: With zero points of -128 on unsigned tensors; see `delivered`.
-        table: With the scale of the pixels, where the input is exact.
-        exact_input: "exact", or why the image is rounded as any other tensor.
-    """
-
-    original: onnx.ModelProto
-    quantized: onnx.ModelProto
-    table: CalibrationTable
-    placement: Placement
-    exact_input: str
-    unsigned: UnsignedTensors
-
-
-def prepare(
-    model: onnx.ModelProto,
-    table: CalibrationTable,
-    *,
-    precision: Precision = Precision.INT8,
-    float_precision: Precision,
-    exclude: tuple[str, ...] = (),
-    keep_float: tuple[str, ...] = (),
-    preprocess: Preprocess | None = None,
-    unsigned_relu: UnsignedRelu = UnsignedRelu.OFF,
-) -> Prepared:
-    """Everything but refinement and `delivered`.
-
-    Args:
-        preprocess: Of the images that will come, for an exact input; None rounds them as any other tensor.
-        unsigned_relu: See `QuantizeOptions`.
-    """
-    original, table, reason = _with_exact_input(model, table, precision, {*exclude, *keep_float}, preprocess)
-    placement = find_placement(original, exclude=exclude, keep_float_tensors=keep_float, rules=_RULES[precision])
-    unsigned = find_unsigned(original, placement, unsigned_relu)
-    quantized = insert_qdq(
-        original,
-        placement,
-        table,
-        float_precision=float_precision,
-        grid=GRIDS[precision],
-        unsigned=unsigned.tensors,
-    )
-    return Prepared(
-        original=original,
-        quantized=quantized,
-        table=table,
-        placement=placement,
-        exact_input=reason,
-        unsigned=unsigned,
-    )
-
-
-def delivered(quantized: onnx.ModelProto, float_precision: Precision) -> onnx.ModelProto:
-    """The graph that is written: no zero points, and what is not quantised in `float_precision`.
-
-    Args:
-        quantized: Of `prepare`, refined or not.
-    """
-    lowered, shifted = lower_zero_points(quantized)
-    return _FLOATS[float_precision](lowered, wide=shifted)
-
-
-def _with_exact_input(
-    model: onnx.ModelProto,
-    table: CalibrationTable,
-    precision: Precision,
-    floats: set[str],
-    preprocess: Preprocess | None,
-) -> tuple[onnx.ModelProto, CalibrationTable, str]:
-    if preprocess is None or precision is not Precision.INT8:
-        return (
-            model,
-            table,
-            "not asked for" if precision is Precision.INT8 else f"{precision} has too few whole numbers",
-        )
-    found = check_exact_input(model)
-    if not isinstance(found, Refusal) and floats.intersection((found.name, found.input[0])):
-        return model, table, "the first convolution stays in floating point"
-    exact, refusal = with_exact_input(model, preprocess)
-    if refusal is not None:
-        return model, table, refusal.reason
-    return exact, replace(table, tensors={**table.tensors, PIXELS: PIXEL_SCALE}), "exact"
-
-
 def _audited(model: onnx.ModelProto, *, name: str) -> str:
     """The audit's line.
 
@@ -324,28 +228,3 @@ def _audited(model: onnx.ModelProto, *, name: str) -> str:
             remedy="leave them in floating point with --exclude",
         )
     return audit.summary
-
-
-def quantize_model(
-    model: onnx.ModelProto,
-    table: CalibrationTable,
-    *,
-    precision: Precision = Precision.INT8,
-    float_precision: Precision,
-    exclude: tuple[str, ...] = (),
-    keep_float: tuple[str, ...] = (),
-    preprocess: Preprocess | None = None,
-    unsigned_relu: UnsignedRelu = UnsignedRelu.OFF,
-) -> tuple[onnx.ModelProto, Placement]:
-    """The INT8 or FP8 form of an FP32 graph, rounded to nearest, and what was placed where; see `prepare`."""
-    steps = prepare(
-        model,
-        table,
-        precision=precision,
-        float_precision=float_precision,
-        exclude=exclude,
-        keep_float=keep_float,
-        preprocess=preprocess,
-        unsigned_relu=unsigned_relu,
-    )
-    return delivered(steps.quantized, float_precision), steps.placement

@@ -24,8 +24,8 @@ from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.quant.cost import layer_cost
 from resnet_deploy.quant.insertion import insert_qdq
 from resnet_deploy.quant.noise import NoiseModel, measure_noise
-from resnet_deploy.quant.quantize import prepare
-from resnet_deploy.quant.sample import read_fp32_manifest
+from resnet_deploy.quant.prepare import prepare
+from resnet_deploy.quant.sample import net_stem, read_fp32_manifest
 from resnet_deploy.quant.score_log import ScoreLog, score_key
 from resnet_deploy.quant.scoring import Score, ScoringImages, load_scoring_images, logits_of_model, score_logits
 from resnet_deploy.quant.table import CalibrationTable
@@ -102,8 +102,7 @@ class SensitivityOptions:
         return self._beside(".calib.json") if self.table is None else Path(self.table)
 
     def _beside(self, suffix: str) -> Path:
-        stem = Path(self.onnx).name.removesuffix(".onnx").removesuffix(f".{Precision.FP32}")
-        return Path(self.onnx).with_name(f"{stem}{suffix}")
+        return Path(self.onnx).with_name(f"{net_stem(self.onnx)}{suffix}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

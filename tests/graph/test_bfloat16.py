@@ -13,8 +13,7 @@ from resnet_deploy.graph.float16 import bf16_from_fp32, fp16_from_fp32
 from resnet_deploy.graph.float_io import with_float_io
 from resnet_deploy.graph.session import open_session
 from resnet_deploy.graph.torch_graph import TorchGraph
-from resnet_deploy.quant.quantize import quantize_model
-from tests.reference.small_networks import bottleneck_onnx, make_table, resnet8_onnx
+from tests.reference.small_networks import bottleneck_onnx, make_table, quantize_model, resnet8_onnx
 
 IMAGES = np.random.default_rng(0).standard_normal((2, 3, 32, 32), dtype=np.float32)
 

@@ -9,8 +9,7 @@ from resnet_deploy.core.errors import GraphError
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.graph.rounding_points import find_rounded_activations, find_rounded_weights
 from resnet_deploy.quant.placement import find_placement
-from resnet_deploy.quant.quantize import quantize_model
-from tests.reference.small_networks import bottleneck_onnx, make_table, resnet8_onnx
+from tests.reference.small_networks import bottleneck_onnx, make_table, quantize_model, resnet8_onnx
 
 
 def int8_of(model: onnx.ModelProto, precision: Precision = Precision.FP16) -> onnx.ModelProto:

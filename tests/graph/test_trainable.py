@@ -15,9 +15,8 @@ from resnet_deploy.graph.session import open_session
 from resnet_deploy.graph.torch_graph import TorchGraph
 from resnet_deploy.graph.trainable import TrainableGraph
 from resnet_deploy.quant.placement import find_placement
-from resnet_deploy.quant.quantize import quantize_model
 from resnet_deploy.quant.table import CalibrationTable, TensorScale
-from tests.reference.small_networks import bottleneck_onnx, copy_of, make_table, resnet8_onnx
+from tests.reference.small_networks import bottleneck_onnx, copy_of, make_table, quantize_model, resnet8_onnx
 
 SHAPES = {resnet8_onnx: (1, 3, 32, 32), bottleneck_onnx: (1, 3, 64, 64)}
 BOTH = pytest.mark.parametrize("make", list(SHAPES))

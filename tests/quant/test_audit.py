@@ -12,7 +12,6 @@ from resnet_deploy.core.specs import Precision
 from resnet_deploy.graph.files import check_model
 from resnet_deploy.quant.audit import audit_model
 from resnet_deploy.quant.audit_result import Audit
-from resnet_deploy.quant.quantize import quantize_model
 from tests.reference.qdq_graphs import (
     add_pair,
     bypass_pair,
@@ -22,7 +21,7 @@ from tests.reference.qdq_graphs import (
     residual_onnx,
     set_constant,
 )
-from tests.reference.small_networks import make_table, resnet8_onnx
+from tests.reference.small_networks import make_table, quantize_model, resnet8_onnx
 
 
 def _layer(audit: Audit, name: str):

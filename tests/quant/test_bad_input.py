@@ -18,9 +18,8 @@ from resnet_deploy.core.specs import Precision
 from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.graph.index import GraphIndex
 from resnet_deploy.graph.session import open_session
-from resnet_deploy.quant.quantize import quantize_model
 from resnet_deploy.quant.table import read_table
-from tests.reference.small_networks import make_table, resnet8_onnx
+from tests.reference.small_networks import make_table, quantize_model, resnet8_onnx
 
 RUNNER = CliRunner()
 WEIGHT = "layer2.0.conv1.weight"

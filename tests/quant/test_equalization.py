@@ -26,7 +26,8 @@ from resnet_deploy.quant import equalization
 from resnet_deploy.quant.candidates import Candidates
 from resnet_deploy.quant.equalization import equalize
 from resnet_deploy.quant.exact_input import PIXELS
-from resnet_deploy.quant.quantize import Prepared, QuantizeOptions, delivered, prepare, quantize_onnx
+from resnet_deploy.quant.prepare import Prepared, delivered, prepare
+from resnet_deploy.quant.quantize import QuantizeOptions, quantize_onnx
 from resnet_deploy.quant.refine import RefineOptions, open_refinement_images, refine_model
 from resnet_deploy.quant.scoring import compare_logits, load_scoring_images, logits_of_model
 from resnet_deploy.quant.table import read_table

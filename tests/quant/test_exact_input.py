@@ -14,8 +14,9 @@ from resnet_deploy.graph.files import check_model, read_onnx
 from resnet_deploy.graph.session import open_session
 from resnet_deploy.quant.exact_input import PIXELS, check_exact_input, with_exact_input
 from resnet_deploy.quant.placement import Refusal
-from resnet_deploy.quant.quantize import prepare, quantize_model
+from resnet_deploy.quant.prepare import prepare
 from resnet_deploy.quant.table import read_table
+from tests.reference.small_networks import quantize_model
 
 
 @pytest.fixture

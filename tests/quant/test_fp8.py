@@ -14,8 +14,8 @@ from resnet_deploy.graph.session import open_session
 from resnet_deploy.graph.torch_graph import TorchGraph
 from resnet_deploy.quant.fp8 import FP8_RULES
 from resnet_deploy.quant.placement import RULES, find_placement
-from resnet_deploy.quant.quantize import QuantizeOptions, quantize_model
-from tests.reference.small_networks import bottleneck_onnx, make_table, resnet8_onnx
+from resnet_deploy.quant.quantize import QuantizeOptions
+from tests.reference.small_networks import bottleneck_onnx, make_table, quantize_model, resnet8_onnx
 
 
 def _fp8(model: onnx.ModelProto, *, amax: float = 4.0, rest: Precision = Precision.FP16, **options) -> onnx.ModelProto:

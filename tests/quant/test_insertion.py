@@ -18,9 +18,8 @@ from resnet_deploy.graph.files import check_model
 from resnet_deploy.graph.index import GraphIndex
 from resnet_deploy.graph.session import _fp16_quantize_rounds, open_session
 from resnet_deploy.quant.insertion import quantize_weight, representable_scale
-from resnet_deploy.quant.quantize import quantize_model
 from resnet_deploy.quant.table import CalibrationTable
-from tests.reference.small_networks import bottleneck_onnx, copy_of, make_table, resnet8_onnx
+from tests.reference.small_networks import bottleneck_onnx, copy_of, make_table, quantize_model, resnet8_onnx
 
 HALVES = {Precision.FP16: np.float16, Precision.BF16: ml_dtypes.bfloat16}
 BOTH_FLOATS = pytest.mark.parametrize("float_precision", [Precision.FP32, Precision.FP16])

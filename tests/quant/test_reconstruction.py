@@ -13,7 +13,8 @@ from resnet_deploy.core.specs import Precision
 from resnet_deploy.data.batches import input_batches
 from resnet_deploy.data.source import open_images, stratified_sample
 from resnet_deploy.graph.files import check_model, read_onnx
-from resnet_deploy.quant.quantize import QuantizeOptions, prepare, quantize_onnx
+from resnet_deploy.quant.prepare import prepare
+from resnet_deploy.quant.quantize import QuantizeOptions, quantize_onnx
 from resnet_deploy.quant.reconstruction import reconstruct
 from resnet_deploy.quant.refine import RefineOptions, open_refinement_images, refine_model
 from resnet_deploy.quant.scoring import compare_logits, logits_of_model

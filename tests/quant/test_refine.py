@@ -9,7 +9,7 @@ from resnet_deploy.core.artifacts import read_manifest
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.quant import refine as module
-from resnet_deploy.quant.quantize import prepare
+from resnet_deploy.quant.prepare import prepare
 from resnet_deploy.quant.refine import RefineOptions, open_refinement_images, refine_model
 from resnet_deploy.quant.table import read_table
 

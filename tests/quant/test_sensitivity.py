@@ -11,10 +11,10 @@ from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.quant import sensitivity as module
-from resnet_deploy.quant.quantize import quantize_model
 from resnet_deploy.quant.scoring import load_scoring_images, logits_of_model, score_logits
 from resnet_deploy.quant.sensitivity import SensitivityOptions, analyze_sensitivity
 from resnet_deploy.quant.table import read_table
+from tests.reference.small_networks import quantize_model
 
 RUNNER = CliRunner()
 

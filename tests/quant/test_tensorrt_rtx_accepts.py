@@ -16,8 +16,7 @@ from resnet_deploy.graph.float_io import with_float_io
 from resnet_deploy.graph.session import open_session
 from resnet_deploy.nets.catalogue import find_net
 from resnet_deploy.nets.checkpoint import fresh_net
-from resnet_deploy.quant.quantize import quantize_model
-from tests.reference.small_networks import bottleneck_onnx, make_table, resnet8_onnx
+from tests.reference.small_networks import bottleneck_onnx, make_table, quantize_model, resnet8_onnx
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
 

@@ -11,7 +11,7 @@ from resnet_deploy.core.specs import Precision
 from resnet_deploy.export.foreign_onnx import ForeignOnnxOptions, import_onnx
 from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.quant.placement import find_placement
-from resnet_deploy.quant.quantize import QuantizeOptions, quantize_model, quantize_onnx
+from resnet_deploy.quant.quantize import QuantizeOptions, quantize_onnx
 from resnet_deploy.quant.table import read_table
 from resnet_deploy.quant.trt_cache import (
     UNPROVEN,
@@ -21,7 +21,7 @@ from resnet_deploy.quant.trt_cache import (
     write_calibration_cache,
 )
 from tests.reference.foreign_networks import foreign_bytes
-from tests.reference.small_networks import bottleneck_onnx, make_table, resnet8_onnx
+from tests.reference.small_networks import bottleneck_onnx, make_table, quantize_model, resnet8_onnx
 
 SHA256 = "a" * 64
 

@@ -15,10 +15,11 @@ from resnet_deploy.graph.session import open_session
 from resnet_deploy.graph.torch_graph import TorchGraph
 from resnet_deploy.quant.audit import audit_model
 from resnet_deploy.quant.placement import find_placement
-from resnet_deploy.quant.quantize import QuantizeOptions, delivered, prepare, quantize_model
+from resnet_deploy.quant.prepare import delivered, prepare
+from resnet_deploy.quant.quantize import QuantizeOptions
 from resnet_deploy.quant.unsigned import find_unsigned
 from resnet_deploy.quant.zero_points import lower_zero_points
-from tests.reference.small_networks import bottleneck_onnx, copy_of, make_table, resnet8_onnx
+from tests.reference.small_networks import bottleneck_onnx, copy_of, make_table, quantize_model, resnet8_onnx
 
 BOTH = pytest.mark.parametrize("make", [resnet8_onnx, bottleneck_onnx])
 MODES = pytest.mark.parametrize("mode", [UnsignedRelu.FREE, UnsignedRelu.FIRST, UnsignedRelu.ALL])

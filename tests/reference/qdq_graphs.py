@@ -19,8 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from resnet_deploy.core.specs import Precision
-from resnet_deploy.quant.quantize import quantize_model
-from tests.reference.small_networks import copy_of, make_table
+from tests.reference.small_networks import copy_of, make_table, quantize_model
 
 
 def residual_onnx() -> onnx.ModelProto:

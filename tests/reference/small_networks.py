@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["bottleneck_onnx", "copy_of", "make_table", "resnet8_onnx", "small_preprocess"]
+__all__ = ["bottleneck_onnx", "copy_of", "make_table", "quantize_model", "resnet8_onnx", "small_preprocess"]
 
 from functools import lru_cache
 
@@ -10,13 +10,14 @@ import numpy as np
 import onnx
 import torch
 
-from resnet_deploy.core.specs import Preprocess
+from resnet_deploy.core.specs import Precision, Preprocess
 from resnet_deploy.export.onnx_export import onnx_from_torch
 from resnet_deploy.nets.blocks import Bottleneck
 from resnet_deploy.nets.catalogue import find_net
 from resnet_deploy.nets.checkpoint import fresh_net
 from resnet_deploy.nets.imagenet import ImageNetResNet
-from resnet_deploy.quant.placement import find_placement
+from resnet_deploy.quant.placement import Placement, find_placement
+from resnet_deploy.quant.prepare import delivered, prepare
 from resnet_deploy.quant.table import CalibrationTable, TensorScale
 
 
@@ -74,3 +75,11 @@ def make_table(model: onnx.ModelProto, amax: float = 4.0) -> CalibrationTable:
         tensors=dict.fromkeys(find_placement(model).tensors, scale),
         images=("0" * 64,),
     )
+
+
+def quantize_model(
+    model: onnx.ModelProto, table: CalibrationTable, *, float_precision: Precision, **options
+) -> tuple[onnx.ModelProto, Placement]:
+    """The form that `quantize` writes without refinement, and what was placed where; options as `prepare` has them."""
+    steps = prepare(model, table, float_precision=float_precision, **options)
+    return delivered(steps.quantized, float_precision), steps.placement
