@@ -22,7 +22,7 @@ ALLOWED = {
     "verify": {"core", "nets", "data", "engine"},
     "bench": {"core", "nets", "data", "engine"},
     "ship": {"core"},
-    "pipeline": {"core", "nets", "data", "train", "export", "quant", "engine", "verify", "bench", "ship"},
+    "pipeline": {"core", "nets", "data", "graph", "train", "export", "quant", "engine", "verify", "bench", "ship"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

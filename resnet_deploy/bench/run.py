@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-import numpy as np
-
 from resnet_deploy.bench.environment import Environment, capture_environment
+from resnet_deploy.bench.inputs import input_of
 from resnet_deploy.bench.timing import Sampling, Timing, measure
 from resnet_deploy.core.artifacts import (
     Manifest,
@@ -37,7 +36,7 @@ from resnet_deploy.core.errors import ArtifactError, ConfigError, MissingDepende
 from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision
-from resnet_deploy.engine.contract import Runner
+from resnet_deploy.engine.passes import why_not_one_pass
 from resnet_deploy.nets.catalogue import find_net
 
 _MIB = 2**20
@@ -57,7 +56,9 @@ class BenchOptions:
 
     Attributes:
         batches: Images per pass; each target is timed at each.
+        size_px: Height and width of the images, for files that take any size; None takes the size their manifest says.
         num_threads: Processor threads; 0 takes all.
+        cuda_graphs: Replay the passes of engines as CUDA graphs.
         out: The benchmark's file (JSON).
     """
 
@@ -65,7 +66,9 @@ class BenchOptions:
     out: Path
     batches: tuple[int, ...] = (1, 8)
     sampling: Sampling = field(default_factory=Sampling)
+    size_px: tuple[int, int] | None = None
     num_threads: int = 0
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
         problems = []
@@ -73,6 +76,8 @@ class BenchOptions:
             problems.append("no file to time was given")
         if not self.batches or min(self.batches) < 1:
             problems.append(f"batches are {list(self.batches)}, expected one or more positive numbers")
+        if self.size_px is not None and min(self.size_px) < 1:
+            problems.append(f"size_px is {self.size_px}, expected two positive numbers")
         if self.num_threads < 0:
             problems.append(f"num_threads is {self.num_threads}, expected 0 (all) or more")
         if problems:
@@ -90,6 +95,8 @@ class BenchRow:
         build_seconds: What making the file took, as its manifest has it.
         gmacs_per_second: Multiply-adds achieved, 1e9 / s.
         weights: "trained", "random, seed 0" where only latency means something, or "unknown".
+        cuda_graphs: Whether the passes were replayed as CUDA graphs.
+        note: What ran in place of the file's own arithmetic, or of what was asked for.
     """
 
     net: str
@@ -107,11 +114,14 @@ class BenchRow:
     build_seconds: float | None
     gmacs_per_second: float | None
     weights: str
+    cuda_graphs: bool = False
+    note: str = ""
 
     @property
     def is_emulated(self) -> bool:
         """Whether FP16 operations ran as FP32 between casts: such a row is a numerical reference, no speed."""
-        return self.backend == "onnxruntime" and self.device == "cpu" and self.precision not in (None, Precision.FP32)
+        on_ort = self.backend in ("onnxruntime", "onnxruntime-cpu")
+        return on_ort and self.device == "cpu" and self.precision not in (None, Precision.FP32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,7 +171,13 @@ def bench(options: BenchOptions, progress: Progress = NO_PROGRESS) -> Benchmark:
         kind="benchmark",
         stage="bench",
         inputs={f"file {i}": target.file for i, target in enumerate(options.targets)},
-        options={"batches": options.batches, "sampling": options.sampling, "num_threads": options.num_threads},
+        options={
+            "batches": options.batches,
+            "sampling": options.sampling,
+            "size_px": options.size_px,
+            "num_threads": options.num_threads,
+            "cuda_graphs": options.cuda_graphs,
+        },
         packages=tuple(environment.packages),
     )
     return benchmark
@@ -182,11 +198,22 @@ class _Described:
         self.manifest: Manifest | None = find_manifest(target.file)
         self.parameters, self.multiply_adds = cost_of(self.manifest)
 
-    def row(self, *, batch: int, backend: str, version: str, device: str, timing: Timing | None, reason: str):
+    def row(
+        self,
+        *,
+        batch: int,
+        backend: str,
+        reason: str,
+        version: str = "",
+        device: str = "",
+        timing: Timing | None = None,
+        cuda_graphs: bool = False,
+        note: str = "",
+    ) -> BenchRow:
         manifest = self.manifest
         precision = manifest.precision if manifest else None
         if precision is None and manifest is not None and manifest.kind == "checkpoint":
-            precision = Precision.FP32
+            precision = Precision.FP16 if backend.endswith("-fp16") else Precision.FP32
         rate = None
         if timing is not None and self.multiply_adds is not None:
             rate = self.multiply_adds * timing.images_per_second / 1e9
@@ -206,6 +233,8 @@ class _Described:
             build_seconds=manifest.details.get("seconds") if manifest else None,
             gmacs_per_second=rate,
             weights=weights_of(self.target.file, manifest),
+            cuda_graphs=cuda_graphs,
+            note=note,
         )
 
 
@@ -227,9 +256,9 @@ def weights_of(file: Path, manifest: Manifest | None) -> str:
 def cost_of(manifest: Manifest | None) -> tuple[int | None, int | None]:
     """Parameters and multiply-adds per image of the network a manifest names.
 
-    None where it names none of the catalogue, as for an ensemble.
+    None where it names none of the catalogue, as for an ensemble, or where the file lacks its last layers.
     """
-    if manifest is None or manifest.net is None:
+    if manifest is None or manifest.net is None or not manifest.net.output.names_classes:
         return None, None
     from resnet_deploy.nets.cost import net_cost
 
@@ -246,34 +275,38 @@ def _rows_of(item: _Described, options: BenchOptions, progress: Progress) -> Ite
 
     target = item.target
     try:
-        runner = open_runner(target.file, backend=target.backend, num_threads=options.num_threads)
+        runner = open_runner(
+            target.file, backend=target.backend, num_threads=options.num_threads, cuda_graphs=options.cuda_graphs
+        )
     except MissingDependencyError as error:
         backend = target.backend or _product_of(target.file)
         reason = _reason_for(backend, error)
         for batch in options.batches:
-            yield item.row(batch=batch, backend=backend, version="", device="", timing=None, reason=reason)
+            yield item.row(batch=batch, backend=backend, reason=reason)
             progress.advance()
         return
     with runner:
-        info = runner.info
         for batch in options.batches:
-            timing, reason = None, ""
-            if info.max_batch is not None and batch > info.max_batch:
-                reason = f"not run: batch {batch} is over this file's largest, {info.max_batch}"
-            elif info.fixed_batch not in (None, batch):
-                reason = f"not run: this file takes a batch of {info.fixed_batch} alone, not {batch}"
-            else:
-                timing = measure(runner, _feeds(runner, item.manifest, batch), sampling=options.sampling)
+            timing, reason = None, why_not_one_pass(runner.info, batch)
+            if not reason:
+                timing = measure(
+                    runner,
+                    input_of(runner, item.manifest, batch=batch, size_px=options.size_px),
+                    sampling=options.sampling,
+                )
+            info = runner.info  # that a graph could not be captured is known only now
             yield item.row(
                 batch=batch,
                 backend=info.backend,
                 version=info.version,
                 device=info.device,
                 timing=timing,
-                reason=reason,
+                reason=f"not run: {reason}" if reason else "",
+                cuda_graphs=info.cuda_graphs and timing is not None,
+                note=info.note,
             )
-            note = reason if timing is None else f"{target.file.name} {info.backend} x{batch}: {timing.p50_ms:.1f} ms"
-            progress.advance(note=note)
+            said = f"not run: {reason}" if timing is None else f"{timing.p50_ms:.1f} ms"
+            progress.advance(note=f"{target.file.name} {info.backend} x{batch}: {said}")
 
 
 def _reason_for(backend: str, error: MissingDependencyError) -> str:
@@ -282,21 +315,6 @@ def _reason_for(backend: str, error: MissingDependencyError) -> str:
 
     status = next((s for s in available_backends() if s.name == backend), None)
     return status.reason if status is not None and status.reason else f"not run: {error.message}"
-
-
-def _feeds(runner: Runner, manifest: Manifest | None, batch: int) -> dict[str, np.ndarray]:
-    """Standard normal inputs, what preprocessing gives on average; the same on every call."""
-    if len(runner.info.inputs) != 1:
-        raise ConfigError(f"{runner.info.file} has {len(runner.info.inputs)} inputs, a classifier has one")
-    spec = runner.info.inputs[0]
-    shape = manifest.preprocess.input_shape if manifest and manifest.preprocess else spec.shape[1:]
-    if not all(isinstance(size, int) and size > 0 for size in shape):
-        raise ConfigError(
-            f"{runner.info.file}: the size of input {spec.name} is not known ({list(spec.shape)})",
-            remedy="time a file made by resnet-deploy, whose manifest says it",
-        )
-    rng = np.random.default_rng(0)
-    return {spec.name: rng.standard_normal((batch, *shape), dtype=np.float32).astype(spec.dtype, copy=False)}
 
 
 def _product_of(file: Path) -> str:

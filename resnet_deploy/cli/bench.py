@@ -18,7 +18,11 @@ from resnet_deploy.core.errors import ConfigError
 def command(
     files: Annotated[
         Optional[list[str]],
-        typer.Argument(metavar="[[BACKEND:]FILE]...", help="Files to time; none: networks, made in --folder."),
+        typer.Argument(
+            metavar="[[BACKEND:]FILE]...",
+            help="Files to time, e.g. torch-compile:net.safetensors (`doctor` lists the backends); none: networks, "
+            "made in --folder.",
+        ),
     ] = None,
     depth: Annotated[
         Optional[list[int]],
@@ -30,6 +34,13 @@ def command(
     ] = None,
     batches: Annotated[str, typer.Option("--batches", help="Images per pass, e.g. 1,8,32.")] = "1",
     seconds: Annotated[float, typer.Option("--seconds", help="Least sampling time of one row.", min=0.01)] = 0.5,
+    size: Annotated[
+        Optional[str],
+        typer.Option("--size", help="Images of 224, or 480x640 (height x width), for files that take any size."),
+    ] = None,
+    cuda_graphs: Annotated[
+        bool, typer.Option("--cuda-graphs/--no-cuda-graphs", help="Replay the passes of engines as CUDA graphs.")
+    ] = True,
     folder: Annotated[Path, typer.Option("--folder", help="Where network files are made and kept.")] = Path(
         "out/bench"
     ),
@@ -46,6 +57,10 @@ def command(
 
     sizes = _parse_batches(batches)
     sampling = Sampling(min_seconds=seconds, max_seconds=max(4 * seconds, 0.1))
+    if size is not None and not files:
+        raise ConfigError(
+            "--size was given without a file", remedy="name the files to time: networks have their own size"
+        )
     if files and (depth or net or checkpoint):
         raise ConfigError("files and networks were both named", remedy="give files, or --depth, --net, --checkpoint")
     with ProgressBar() as progress:
@@ -54,7 +69,15 @@ def command(
             targets = [BenchTarget(file=file, backend=backend) for backend, file in pairs]
         else:
             targets = _make_networks(depth or [], net or [], checkpoint, folder, threads, progress)
-        options = BenchOptions(targets=tuple(targets), out=out, batches=sizes, sampling=sampling, num_threads=threads)
+        options = BenchOptions(
+            targets=tuple(targets),
+            out=out,
+            batches=sizes,
+            sampling=sampling,
+            size_px=_parse_size(size),
+            num_threads=threads,
+            cuda_graphs=cuda_graphs,
+        )
         result = bench(options, progress)
     if json:
         print_json(result)
@@ -68,6 +91,15 @@ def _parse_batches(text: str) -> tuple[int, ...]:
         return tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError as error:
         raise ConfigError(f"--batches {text}: not a list of numbers", remedy="write e.g. --batches 1,8,32") from error
+
+
+def _parse_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise ConfigError(f"--size {text}: not a size", remedy="write --size 224, or --size 480x640 (height x width)")
+    return int(sides[0]), int(sides[-1])
 
 
 def _make_networks(depths, nets, checkpoint, folder, threads, progress) -> list:
@@ -127,6 +159,10 @@ def _show(result) -> None:
         print_data(
             f"{noisy} rows are noisy (`noise` in {result.file} says why): a busy machine, or --seconds too small."
         )
+    for backend in sorted({row.backend for row in timed if row.cuda_graphs}):
+        print_data(f"{backend}: passes were replayed as CUDA graphs.")
+    for name, text in sorted({(Path(row.file).name, row.note) for row in timed if row.note}):
+        print_data(f"{name}: {text}.")
     if any(row.weights.startswith("random") for row in result.rows):
         print_data("Networks with random weights: their latency is real, their outputs mean nothing.")
     if any(row.is_emulated for row in timed):

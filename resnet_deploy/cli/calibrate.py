@@ -5,12 +5,13 @@ from __future__ import annotations
 __all__ = ["command"]
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from resnet_deploy.cli.options import BATCH, FORCE, JSON, OUT, SKIP_BAD, THREADS
+from resnet_deploy.cli.options import BATCH, FORCE, JSON, LABELS, OUT, PREPROCESS, SKIP_BAD, THREADS, chosen_network
 from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
 from resnet_deploy.core.errors import ConfigError
 
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from resnet_deploy.quant.calibrate import CalibrateResult
     from resnet_deploy.quant.shards import ShardResult
 
-_OF_SAMPLE = ("split", "images", "seed", "shard", "skip_bad", "batch", "force")
+_OF_SAMPLE = ("split", "images", "seed", "shard", "preprocess", "labels", "skip_bad", "batch", "force")
 _OF_TABLE = ("method", "keep_statistics", "cache", "trt_version")
 
 
 def command(
     context: typer.Context,
-    onnx: Annotated[Path, typer.Argument(help="FP32 ONNX file that `export` wrote.")],
+    onnx: Annotated[Path, typer.Argument(help="FP32 ONNX file that `export` wrote, or one from elsewhere.")],
     statistics: Annotated[
         Optional[list[Path]], typer.Argument(metavar="STATS", help="With --merge: the files of all shards.")
     ] = None,
@@ -65,6 +66,8 @@ def command(
         typer.Option("--cache", help="Also write a calibration cache for implicit INT8 on TensorRT 8 and 10."),
     ] = None,
     trt_version: Annotated[str, typer.Option("--trt-version", help="TensorRT that will read the --cache.")] = "8.6.1",
+    preprocess: PREPROCESS = None,
+    labels: LABELS = None,
     skip_bad: SKIP_BAD = 0,
     batch: BATCH = 1,
     threads: THREADS = 0,
@@ -93,6 +96,7 @@ def command(
         raise ConfigError(f"{statistics[0]} was given without --merge", remedy="add --merge, or leave the file out")
     if data is None:
         raise ConfigError("no images were named", remedy="give --data, or --merge and the shards' files")
+    foreign = {"preprocess": preprocess, "labels": labels}
     sample = {
         "onnx": onnx,
         "data": data,
@@ -106,10 +110,10 @@ def command(
         "force": force,
     }
     if shard is None:
-        _show_table(_calibrate({**sample, **of_table}), json=json)
+        _show_table(_calibrate({**sample, **of_table}, foreign), json=json)
         return
     _refuse(context, _OF_TABLE, why="with --shard", remedy="give it to --merge, which makes the table")
-    _show_shard(_collect_shard(sample, shard), json=json)
+    _show_shard(_collect_shard(sample, shard, foreign), json=json)
 
 
 def _refuse(context: typer.Context, names: Sequence[str], *, why: str, remedy: str) -> None:
@@ -120,25 +124,30 @@ def _refuse(context: typer.Context, names: Sequence[str], *, why: str, remedy: s
             raise ConfigError(f"--{name.replace('_', '-')} has no effect {why}", remedy=remedy)
 
 
-def _calibrate(options: dict[str, Any]) -> CalibrateResult:
+def _calibrate(given: dict[str, Any], foreign: dict[str, Any]) -> CalibrateResult:
     from resnet_deploy.quant.calibrate import CalibrateOptions, calibrate
 
+    options = CalibrateOptions(**given)  # what is wrong with them is said before anything is imported
     with ProgressBar() as progress:
-        return calibrate(CalibrateOptions(**options), progress)
+        onnx = chosen_network(options.onnx, **foreign, progress=progress)
+        return calibrate(replace(options, onnx=onnx), progress)
 
 
-def _merge(options: dict[str, Any]) -> CalibrateResult:
+def _merge(given: dict[str, Any]) -> CalibrateResult:
     from resnet_deploy.quant.shards import MergeOptions, merge_shards
 
+    options = MergeOptions(**given)
     with ProgressBar() as progress:
-        return merge_shards(MergeOptions(**options), progress)
+        return merge_shards(replace(options, onnx=chosen_network(options.onnx)), progress)
 
 
-def _collect_shard(options: dict[str, Any], shard: str) -> ShardResult:
+def _collect_shard(given: dict[str, Any], shard: str, foreign: dict[str, Any]) -> ShardResult:
     from resnet_deploy.quant.shards import Shard, ShardOptions, collect_shard
 
+    options = ShardOptions(**given, shard=Shard.of(shard))
     with ProgressBar() as progress:
-        return collect_shard(ShardOptions(**options, shard=Shard.of(shard)), progress)
+        onnx = chosen_network(options.onnx, **foreign, progress=progress)
+        return collect_shard(replace(options, onnx=onnx), progress)
 
 
 def _show_table(result: CalibrateResult, *, json: bool) -> None:

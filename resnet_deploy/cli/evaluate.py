@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from resnet_deploy.cli.options import BATCH, DATA, JSON, SKIP_BAD, SPLIT, THREADS
+from resnet_deploy.cli.options import BATCH, DATA, JSON, LABELS, PREPROCESS, SKIP_BAD, SPLIT, THREADS, given_labels
 from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
 from resnet_deploy.core.errors import ConfigError
 
@@ -37,10 +37,8 @@ def command(
     ] = None,
     images: Annotated[int, typer.Option("--images", help="A stratified sample of that many; 0 takes all.", min=0)] = 0,
     batch: BATCH = 64,
-    preprocess: Annotated[
-        Optional[str],
-        typer.Option("--preprocess", help="imagenet, cifar, digits or FILE.json; for a file without a manifest."),
-    ] = None,
+    preprocess: PREPROCESS = None,
+    labels: LABELS = None,
     skip_bad: SKIP_BAD = 0,
     per_class: Annotated[bool, typer.Option("--per-class", help="Show every class.")] = False,
     threads: THREADS = 0,
@@ -67,6 +65,7 @@ def command(
         batch_size=batch,
         num_images=images,
         preprocess=preprocess,
+        labels=given_labels(labels),
         num_threads=threads,
         skip_bad=skip_bad,
     )

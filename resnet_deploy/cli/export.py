@@ -38,6 +38,29 @@ def command(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="All checkpoints as one file, which averages their softmax.")
     ] = False,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            metavar="WHAT",
+            help="What the file gives out: logits; softmax; topk, scores and classes of the best; features, what the "
+            "classifier reads; or maps of stages by their stride, e.g. c2,c3,c4,c5 (strides 4 to 32).",
+        ),
+    ] = "logits",
+    top: Annotated[
+        Optional[int], typer.Option("--top", help="Classes that topk gives an image; 5 if not given.", min=1)
+    ] = None,
+    batch: Annotated[
+        Optional[int],
+        typer.Option("--batch", help="Fix the number of images at a time; any number if not given.", min=1),
+    ] = None,
+    dynamic_size: Annotated[
+        bool,
+        typer.Option(
+            "--dynamic-size",
+            help="Height and width are free: maps grow with the image, and the classifier pools over all of them.",
+        ),
+    ] = False,
     protocol: Annotated[
         str,
         typer.Option("--protocol", help="single; or ten-crop: a square input, of which the file averages ten crops."),
@@ -48,14 +71,17 @@ def command(
     ] = None,
     any_size: Annotated[
         bool,
-        typer.Option("--fully-convolutional", help="For images of any size; averages the softmax over positions."),
+        typer.Option(
+            "--fully-convolutional",
+            help="Another classifier for images of any size: scores every window of the usual size, averages softmax.",
+        ),
     ] = False,
     out: OUT = None,
     seed: Annotated[int, typer.Option("--seed", help="Of an untrained network's weights.", min=0)] = 0,
     force: FORCE = False,
     json: JSON = False,
 ) -> None:
-    """Write a network as ONNX: batch norm folded, any batch size, checked against PyTorch.
+    """Write a network as ONNX: batch norm folded, every output checked against PyTorch.
 
     Without a checkpoint, `--depth` and `--net` take `out/<net>.safetensors` if it is there; else the network
     is untrained, which is good for measuring latency and nothing else.
@@ -70,6 +96,9 @@ def command(
     source = _source(checkpoints or [], net, depth, ensemble)
     form = _form(protocol, any_size)
     from resnet_deploy.export.onnx_export import ExportOptions, export_onnx
+    from resnet_deploy.export.outputs import read_output
+
+    chosen = read_output(output, top)
 
     with ProgressBar() as progress:
         results = [
@@ -77,6 +106,9 @@ def command(
                 ExportOptions(
                     **source,
                     form=form,
+                    output=chosen,
+                    batch=batch,
+                    any_size=dynamic_size,
                     resize_px=resize,
                     precision=p,
                     io=Precision.FP32 if p is Precision.FP32 else edge,
@@ -89,8 +121,8 @@ def command(
             for p in precisions
         ]
     for result in results:
-        if result.parity.note:
-            note(f"{result.file}: {result.parity.note}")
+        for text in filter(None, (result.note, result.parity.note)):
+            note(f"{result.file}: {text}")
     if json:
         print_json(results)
         return

@@ -34,6 +34,8 @@ COMMANDS = {
     "audit": ("audit", "What of a Q/DQ graph runs in INT8, what fuses, what is in the way."),
     "build": ("build", "ONNX to TensorRT or TensorRT-RTX engines."),
     "inspect": ("inspect", "What a file is and what it was made from."),
+    "preflight": ("preflight", "Whether files are whole and would run on this machine, or on another GPU."),
+    "sanity": ("sanity", "Whether a network answers alike in every batch; no data needed."),
     "validate": ("validate", "Verdict: two files compared on a data set."),
     "bench": ("bench", "Latency and throughput of networks or files."),
 }

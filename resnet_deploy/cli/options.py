@@ -9,13 +9,17 @@ __all__ = [
     "EXACT_INPUT",
     "FORCE",
     "JSON",
+    "LABELS",
     "NET",
     "OUT",
+    "PREPROCESS",
     "SKIP_BAD",
     "SPLIT",
     "TABLE",
     "THREADS",
     "chosen_net",
+    "chosen_network",
+    "given_labels",
 ]
 
 from pathlib import Path
@@ -24,6 +28,7 @@ from typing import Annotated, Optional
 import typer
 
 from resnet_deploy.core.errors import ConfigError
+from resnet_deploy.core.progress import NO_PROGRESS, Progress
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 DEPTH = Annotated[Optional[int], typer.Option("--depth", help="ImageNet ResNet of that depth: 18, 34, 50, 101, 152.")]
@@ -39,6 +44,16 @@ DATA = Annotated[
 ]
 SPLIT = Annotated[Optional[str], typer.Option("--split", help="Which part of --data: train, val or test.")]
 OUT = Annotated[Optional[Path], typer.Option("--out", "-o", help="File to write; its manifest goes beside it.")]
+PREPROCESS = Annotated[
+    Optional[str],
+    typer.Option("--preprocess", help="imagenet, cifar, digits or FILE.json; for a file without a manifest."),
+]
+LABELS = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--labels", help="Text file of class names, one a line in label order; for a file without a manifest."
+    ),
+]
 BATCH = Annotated[int, typer.Option("--batch", help="Images per forward pass.", min=1)]
 THREADS = Annotated[int, typer.Option("--threads", help="Processor threads; 0 takes all.", min=0)]
 SKIP_BAD = Annotated[
@@ -76,3 +91,26 @@ def chosen_net(net: str | None, depth: int | None, *, default: str | None = None
     if net is None and default is None:
         raise ConfigError("no network was named", remedy="give --depth 18|34|50|101|152 or --net NAME")
     return find_net(net or default)
+
+
+def chosen_network(
+    onnx: Path, *, preprocess: str | None = None, labels: Path | None = None, progress: Progress = NO_PROGRESS
+) -> Path:
+    """The file of the chain that an ONNX argument stands for; see `pipeline.foreign_network.network_of_chain`."""
+    from resnet_deploy.pipeline.foreign_network import network_of_chain
+
+    pixels = None
+    if preprocess is not None:
+        from resnet_deploy.verify.subject import named_preprocess
+
+        pixels = named_preprocess(preprocess)
+    return network_of_chain(onnx, preprocess=pixels, labels=given_labels(labels), progress=progress)
+
+
+def given_labels(file: Path | None) -> tuple[str, ...] | None:
+    """The class names in a --labels file; see `export.import_options.read_labels`."""
+    if file is None:
+        return None
+    from resnet_deploy.export.import_options import read_labels
+
+    return read_labels(file)

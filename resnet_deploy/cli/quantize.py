@@ -6,13 +6,26 @@ __all__ = ["command"]
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from resnet_deploy.cli.budget import CONFIDENT, COST, IMAGES, MAX_DROP, MIN_AGREEMENT, budget_of, show_budget
-from resnet_deploy.cli.options import DATA, EXACT_INPUT, FORCE, JSON, OUT, SPLIT, TABLE, THREADS
+from resnet_deploy.cli.options import (
+    DATA,
+    EXACT_INPUT,
+    FORCE,
+    JSON,
+    LABELS,
+    OUT,
+    PREPROCESS,
+    SPLIT,
+    TABLE,
+    THREADS,
+    chosen_network,
+)
 from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
 from resnet_deploy.core.errors import ConfigError, ExitCode
 from resnet_deploy.core.specs import Precision, UnsignedRelu
@@ -23,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    onnx: Annotated[Path, typer.Argument(help="FP32 ONNX file that `export` wrote.")],
+    onnx: Annotated[Path, typer.Argument(help="FP32 ONNX file that `export` wrote, or one from elsewhere.")],
     calibration: TABLE = None,
     precision: Annotated[
         str,
@@ -70,6 +83,8 @@ def command(
     split: SPLIT = None,
     images: IMAGES = 0,
     cost: COST = None,
+    preprocess: PREPROCESS = None,
+    labels: LABELS = None,
     threads: THREADS = 0,
     out: OUT = None,
     force: FORCE = False,
@@ -124,6 +139,8 @@ def command(
     )
     outcome = None
     with ProgressBar() as progress:
+        chosen = chosen_network(options.onnx, preprocess=preprocess, labels=labels, progress=progress)
+        options = replace(options, onnx=chosen)
         if budget is None:
             result = quantize_onnx(options, progress)
         else:

@@ -27,7 +27,7 @@ def _console(stream: Any) -> Console:
 
     # Rich folds to 80 columns where there is no terminal; a pipe should get whole lines.
     width = None if stream.isatty() else 200
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False)
 
 
 def print_data(*renderables: Any) -> None:

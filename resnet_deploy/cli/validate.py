@@ -8,13 +8,27 @@ from typing import Annotated, Optional
 
 import typer
 
-from resnet_deploy.cli.options import BATCH, DATA, FORCE, JSON, OUT, SKIP_BAD, SPLIT, THREADS
+from resnet_deploy.cli.options import (
+    BATCH,
+    DATA,
+    FORCE,
+    JSON,
+    LABELS,
+    OUT,
+    PREPROCESS,
+    SKIP_BAD,
+    SPLIT,
+    THREADS,
+    given_labels,
+)
 from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
 from resnet_deploy.core.errors import ConfigError, ExitCode
 
 
 def command(
-    candidate: Annotated[str, typer.Argument(metavar="[BACKEND:]FILE", help="The file to judge.")],
+    candidate: Annotated[
+        str, typer.Argument(metavar="[BACKEND:]FILE", help="The file to judge; `doctor` lists the backends.")
+    ],
     reference: Annotated[
         Optional[str],
         typer.Option(
@@ -37,10 +51,8 @@ def command(
         Optional[float], typer.Option("--min-sqnr", help="Of the logits, in dB (default fp32 40, fp16 30, int8 10).")
     ] = None,
     batch: BATCH = 64,
-    preprocess: Annotated[
-        Optional[str],
-        typer.Option("--preprocess", help="imagenet, cifar, digits or FILE.json; for a file without a manifest."),
-    ] = None,
+    preprocess: PREPROCESS = None,
+    labels: LABELS = None,
     skip_bad: SKIP_BAD = 0,
     threads: THREADS = 0,
     out: OUT = None,
@@ -74,6 +86,7 @@ def command(
         batch_size=batch,
         skip_bad=skip_bad,
         preprocess=preprocess,
+        labels=given_labels(labels),
         num_threads=threads,
         out=out,
         force=force,

@@ -16,6 +16,7 @@ __all__ = [
     "manifest_path",
     "read_manifest",
     "read_result",
+    "update_details",
     "write_manifest",
 ]
 
@@ -23,7 +24,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +34,7 @@ from resnet_deploy import __version__
 from resnet_deploy.core.config import from_plain, to_plain
 from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, ConfigError
 from resnet_deploy.core.files import atomic_write, sha256_of_file
-from resnet_deploy.core.specs import Precision, Preprocess
+from resnet_deploy.core.specs import OutputKind, Precision, Preprocess
 
 MANIFEST_SCHEMA = "resnet-deploy/manifest/1"
 
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 _STAGE_OF_KIND = {
     "checkpoint": "train` or `resnet-deploy import",
-    "onnx": "export",
+    "onnx": "export` or `resnet-deploy import",
     "calibration": "calibrate",
     "engine": "build",
     "verdict": "validate",
@@ -68,10 +69,11 @@ class InputRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetRecord:
-    """Which network a file holds: the catalogue's name and the number of classes."""
+    """Which network a file holds: the catalogue's name, the number of classes, and what the outputs mean."""
 
     name: str
     num_classes: int
+    output: OutputKind = OutputKind.LOGITS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,9 +162,25 @@ def write_manifest(
         details=_json_like(details or {}),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+    _save(file, manifest)
+    return manifest
+
+
+def update_details(file: Path, **found: Any) -> Manifest:
+    """Add to the details of a finished file what was measured on it afterwards.
+
+    Raises:
+        ArtifactError: As `read_manifest`.
+    """
+    manifest = read_manifest(file, verify=False)
+    manifest = replace(manifest, details={**manifest.details, **_json_like(found)})
+    _save(file, manifest)
+    return manifest
+
+
+def _save(file: Path, manifest: Manifest) -> None:
     with atomic_write(manifest_path(file)) as partial:
         partial.write_text(json.dumps(to_plain(manifest), indent=1) + "\n", encoding="utf-8")
-    return manifest
 
 
 def read_manifest(file: Path, *, kind: str | None = None, verify: bool = True) -> Manifest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "MAIN_PRECISIONS",
     "PREPROCESS_VERSION",
+    "OutputKind",
     "Precision",
     "Preprocess",
     "TensorSpec",
@@ -36,6 +37,29 @@ class Precision(str, Enum):
 
     def __str__(self) -> str:
         return self.value
+
+
+class OutputKind(str, Enum):
+    """What the outputs of a network file mean; their names say the same.
+
+    LOGITS: `logits` [N, K]. SOFTMAX: `probabilities` [N, K]. TOPK: `scores` [N, k] (probabilities, largest first) and
+    `classes` [N, k] int32. FEATURES: `features` [N, C], what the classifier reads. MAPS: the last maps of stages, `c2`
+    [N, C, H/4, W/4], `c3` at stride 8 and so on, the number being the logarithm of the stride.
+    """
+
+    LOGITS = "logits"
+    SOFTMAX = "softmax"
+    TOPK = "topk"
+    FEATURES = "features"
+    MAPS = "maps"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether an image's class can be read from it."""
+        return self in (OutputKind.LOGITS, OutputKind.SOFTMAX, OutputKind.TOPK)
 
 
 class UnsignedRelu(str, Enum):

@@ -1,15 +1,16 @@
-"""Figures as PNG files: one size of letter, one palette, no window, written whole or not at all.
+"""Figures as PNG or SVG files: one size of letter, one palette, no window, written whole or not at all.
 
 matplotlib is imported when a figure is made, so that whoever imports this module for later does not wait for it.
 """
 
 from __future__ import annotations
 
-__all__ = ["PALETTE", "new_figure", "save_png"]
+__all__ = ["PALETTE", "new_figure", "save_picture", "save_png"]
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.files import atomic_write
 
 if TYPE_CHECKING:
@@ -35,3 +36,21 @@ def save_png(figure: Figure, path: Path) -> None:
     """Write `figure`; the same figure gives the same bytes, so a picture in a repository changes only for a reason."""
     with atomic_write(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write `figure` in the format that the name asks for; the same figure gives the same bytes.
+
+    Raises:
+        ConfigError: A name that ends in neither .png nor .svg.
+    """
+    import matplotlib
+
+    if Path(path).suffix == ".png":
+        return save_png(figure, path)
+    if Path(path).suffix != ".svg":
+        raise ConfigError(f"{path}: pictures are written as .png or .svg", remedy="choose one of these endings")
+    # names inside an SVG are random and its date is today's, unless told otherwise
+    with matplotlib.rc_context({"svg.hashsalt": "resnet-deploy"}), atomic_write(path) as partial:
+        figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
+    return None

@@ -5,12 +5,15 @@ from __future__ import annotations
 __all__ = ["BackendStatus", "available_backends"]
 
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib import metadata
 
 from resnet_deploy.core.errors import MissingDependencyError
 from resnet_deploy.engine.cuda_driver import query_cuda_driver
 from resnet_deploy.engine.products import PRODUCTS, Product, import_product
+
+_PROVIDER_BACKENDS = ("onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,30 +39,50 @@ class BackendStatus:
 def available_backends() -> tuple[BackendStatus, ...]:
     """One status per backend of `engine.open.BACKENDS`, in that order; imports what is installed, runs nothing."""
     return (
-        _torch_status(),
-        _onnxruntime_status(),
+        *_torch_statuses(),
+        *_onnxruntime_statuses(),
         _cpu_status("openvino"),
         *(_product_status(product) for product in PRODUCTS.values()),
     )
 
 
-def _torch_status() -> BackendStatus:
+def _torch_statuses() -> Iterator[BackendStatus]:
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return BackendStatus(name="torch", available=True, version=torch.__version__, device=device, reason="")
+    from resnet_deploy.engine.compiler import why_no_compiler
+
+    on_gpu = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if on_gpu else "cpu"
+    missing, install = why_no_compiler(on_gpu=on_gpu)
+    for name in ("torch", "torch-fp16", "torch-compile", "torch-compile-fp16"):
+        if missing and "compile" in name:
+            yield _missing(name, torch.__version__, missing, install)
+        else:
+            yield BackendStatus(name=name, available=True, version=torch.__version__, device=device, reason="")
 
 
-def _onnxruntime_status() -> BackendStatus:
+def _onnxruntime_statuses() -> Iterator[BackendStatus]:
     status = _cpu_status("onnxruntime")
-    gpus = query_cuda_driver().gpus
-    if not status.available or not gpus:
-        return status
-    import onnxruntime
+    if not status.available:
+        yield from (replace(status, name=name) for name in ("onnxruntime", *_PROVIDER_BACKENDS))
+        return
+    from resnet_deploy.engine.onnxruntime_providers import why_not
 
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        return status
-    return BackendStatus(name="onnxruntime", available=True, version=status.version, device=gpus[0].name, reason="")
+    gpus = query_cuda_driver().gpus
+    yield status if why_not("cuda")[0] else replace(status, device=gpus[0].name)
+    for name in _PROVIDER_BACKENDS:
+        provider = name.removeprefix("onnxruntime-")
+        reason, install = why_not(provider)
+        if reason:
+            yield _missing(name, status.version, reason, install)
+        else:
+            yield replace(status, name=name, device="cpu" if provider == "cpu" else gpus[0].name)
+
+
+def _missing(name: str, version: str | None, reason: str, install: str) -> BackendStatus:
+    return BackendStatus(
+        name=name, available=False, version=version, device=None, reason=f"not run: {reason}", install=install
+    )
 
 
 def _cpu_status(name: str) -> BackendStatus:

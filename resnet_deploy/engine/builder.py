@@ -16,12 +16,21 @@ from types import ModuleType
 from typing import Any
 
 from resnet_deploy.core.errors import EngineBuildError
-from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.progress import Progress
+from resnet_deploy.engine.build_options import BuildOptions
+from resnet_deploy.engine.builder_config import configure, load_timing_cache, save_timing_cache
+from resnet_deploy.engine.contract import ShapeProfile
 from resnet_deploy.engine.cuda_driver import query_cuda_driver
 from resnet_deploy.engine.products import collected_log, trt_logger
 from resnet_deploy.engine.targets import CURRENT
 
+_MAX_LOG = 500
+_BANNER = ("-----", "Input filename:")  # of the parser; the path is this machine's
+_SMALL_WORKSPACE = "the workspace is too small for this network and batch: give more, or leave the limit away"
+_INT32_BIAS = (
+    "its biases are int32 behind DequantizeLinear: quantize with float biases (quantize_static of ONNX Runtime: "
+    "QuantizeBias False among extra_options), or `resnet-deploy quantize` the FP32 file"
+)
 _REMEDIES = (
     ("for Turing", "Turing (sm75) computes no FP32 GEMM in this product: build the FP16 file for it, or leave it out"),
     (
@@ -33,6 +42,16 @@ _REMEDIES = (
     (
         "zero point is not supported",
         "only symmetric quantization is taken: make the file with `resnet-deploy quantize`",
+    ),
+    (
+        "graph_jit",
+        "TensorRT-RTX compiles something of this engine at once and needs a GPU for it: build it where there is one",
+    ),
+    ("Requested size was", _SMALL_WORKSPACE),
+    ("within workspace limit", _SMALL_WORKSPACE),
+    (
+        "has type Int32 but must",
+        _INT32_BIAS,
     ),
     ("must all be positive", "calibrate again: a quantization scale is zero or negative"),
 )
@@ -47,6 +66,7 @@ class BuiltEngine:
         seconds: Parsing and building.
         parsed_layers: Layers of the network after parsing, before any fusion.
         warnings: Of the parser and the builder, each once.
+        log: (severity, message) of all they said, the first 500 lines.
     """
 
     data: bytes
@@ -54,55 +74,53 @@ class BuiltEngine:
     seconds: float
     parsed_layers: int
     warnings: tuple[str, ...]
+    log: tuple[tuple[str, str], ...]
 
 
 def run_builder(
     trt: ModuleType,
-    source: Path,
+    options: BuildOptions,
     *,
     input_name: str,
-    shapes: tuple[tuple[int, ...], ...] | None,
-    targets: tuple[str, ...],
-    tf32: bool,
-    optimization_level: int | None,
-    timing_cache: Path | None,
+    profiles: tuple[ShapeProfile, ...],
     progress: Progress,
 ) -> BuiltEngine:
-    """Parse `source` and build it; Ctrl-C ends the build at its next step.
+    """Parse the options' ONNX file and build it; Ctrl-C ends the build at its next step.
 
     Args:
-        shapes: Smallest, usual and largest shape of the input; None where the graph fixes it.
+        options: With the targets that were decided on.
+        profiles: One optimization profile each; empty where the graph fixes every shape.
     Raises:
+        ConfigError: This version of the product lacks an option.
+        MissingDependencyError: The hardware that an option asks for is not here.
         EngineBuildError: The parser or the builder refused; holds what it said.
     """
-    with collected_log(trt) as log:
+    source = Path(options.onnx)
+    with collected_log(trt, with_info=True) as log:
         start = time.perf_counter()
         builder = trt.Builder(trt_logger(trt))
         network = builder.create_network(_network_flags(trt))
-        _parse(trt, network, source, log)
+        _parse(trt, network, source, log, for_dla=options.dla_core is not None)
         config = builder.create_builder_config()
-        if shapes is not None:
+        for shapes in profiles:
             profile = builder.create_optimization_profile()
-            profile.set_shape(input_name, *shapes)
+            profile.set_shape(input_name, shapes.min, shapes.opt, shapes.max)
             config.add_optimization_profile(profile)
-        if not tf32:
-            config.clear_flag(trt.BuilderFlag.TF32)
-        if optimization_level is not None:
-            config.builder_optimization_level = optimization_level
-        _set_targets(trt, config, targets)
-        cache = _load_timing_cache(config, timing_cache)
-        plan = _build_interruptibly(trt, builder, network, config, source, progress)
+        configure(trt, builder, config, options)
+        cache = load_timing_cache(config, options)
+        plan = _build_interruptibly(trt, builder, network, config, options, progress)
         seconds = time.perf_counter() - start
         if plan is None:
             raise _refusal(f"{trt.__name__} {trt.__version__} could not build {source}", _errors(log))
-        if cache is not None:
-            _save_timing_cache(config, timing_cache)
+        if cache is not None and not options.pin_timing_cache:
+            save_timing_cache(config, options.timing_cache)
         return BuiltEngine(
             data=bytes(plan),
-            targets=_current_target(trt, targets),
+            targets=_current_target(trt, options.targets),
             seconds=seconds,
             parsed_layers=network.num_layers,
             warnings=tuple(message for severity, message in log if severity == "warning"),
+            log=tuple(line for line in log if not line[1].startswith(_BANNER))[:_MAX_LOG],
         )
 
 
@@ -112,8 +130,10 @@ def _network_flags(trt: ModuleType) -> int:
     return 0 if strongly_typed is None else 1 << int(strongly_typed)
 
 
-def _parse(trt: ModuleType, network: Any, source: Path, log: list[tuple[str, str]]) -> None:
+def _parse(trt: ModuleType, network: Any, source: Path, log: list[tuple[str, str]], *, for_dla: bool) -> None:
     parser = trt.OnnxParser(network, trt_logger(trt))
+    if for_dla and hasattr(getattr(trt, "OnnxParserFlag", None), "ADJUST_FOR_DLA"):
+        parser.set_flag(trt.OnnxParserFlag.ADJUST_FOR_DLA)
     if parser.parse_from_file(str(source)):
         return
     errors = [_parser_error(parser.get_error(index)) for index in range(parser.num_errors)]
@@ -125,49 +145,26 @@ def _parser_error(error: Any) -> str:
     return node + error.desc().strip()
 
 
-def _set_targets(trt: ModuleType, config: Any, targets: tuple[str, ...]) -> None:
-    if not targets or not hasattr(config, "set_compute_capability"):
-        return
-    config.num_compute_capabilities = len(targets)
-    for index, target in enumerate(targets):
-        name = target.upper()  # "sm86" -> SM86, "current" -> CURRENT
-        if not config.set_compute_capability(getattr(trt.ComputeCapability, name), index):
-            raise EngineBuildError(f"{trt.__name__} {trt.__version__} does not take {target} as target {index + 1}")
-
-
 def _current_target(trt: ModuleType, targets: tuple[str, ...]) -> tuple[str, ...]:
     if hasattr(trt, "ComputeCapability") and targets != (CURRENT,):
         return ()
     return tuple(f"sm{gpu.compute_capability.replace('.', '')}" for gpu in query_cuda_driver().gpus[:1])
 
 
-def _load_timing_cache(config: Any, file: Path | None) -> Any:
-    if file is None:
-        return None
-    cache = config.create_timing_cache(Path(file).read_bytes() if Path(file).is_file() else b"")
-    config.set_timing_cache(cache, False)
-    return cache
-
-
-def _save_timing_cache(config: Any, file: Path) -> None:
-    with atomic_write(file) as partial:
-        partial.write_bytes(bytes(config.get_timing_cache().serialize()))
-
-
 def _build_interruptibly(
-    trt: ModuleType, builder: Any, network: Any, config: Any, source: Path, progress: Progress
+    trt: ModuleType, builder: Any, network: Any, config: Any, options: BuildOptions, progress: Progress
 ) -> Any:
     """Build in a thread, so that Ctrl-C reaches Python's main thread and not a callback inside the builder."""
     cancelled = threading.Event()
     if hasattr(trt, "IProgressMonitor"):
-        config.progress_monitor = _progress_monitor(trt, f"building {source.name}", cancelled, progress)
+        config.progress_monitor = _progress_monitor(trt, f"building {options.file.name}", cancelled, progress)
     with ThreadPoolExecutor(1, thread_name_prefix="engine-builder") as pool:
         building = pool.submit(builder.build_serialized_network, network, config)
         _wait(building, cancelled)
     try:
         return building.result()
     except Exception as error:  # whatever the binding raises
-        raise EngineBuildError(f"{trt.__name__} {trt.__version__} failed on {source}: {error}") from error
+        raise EngineBuildError(f"{trt.__name__} {trt.__version__} failed on {options.onnx}: {error}") from error
 
 
 def _wait(building: Future, cancelled: threading.Event) -> None:
@@ -207,7 +204,7 @@ def _progress_monitor(trt: ModuleType, title: str, cancelled: threading.Event, p
 
 
 def _errors(log: list[tuple[str, str]]) -> list[str]:
-    return [message for severity, message in log if severity != "warning"]
+    return [message for severity, message in log if severity == "error"]
 
 
 def _refusal(what: str, said: list[str]) -> EngineBuildError:

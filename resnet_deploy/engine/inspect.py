@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["Inspection", "Origin", "inspect_file"]
+__all__ = ["Inspection", "Origin", "Refusal", "inspect_file", "inspect_files"]
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from resnet_deploy.core.artifacts import MANIFEST_SCHEMA, Manifest, manifest_path, read_manifest
-from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError
+from resnet_deploy.core.errors import ArtifactError, GraphError
 from resnet_deploy.core.files import sha256_of_file
+from resnet_deploy.engine.check import State
+from resnet_deploy.engine.engine_facts import engine_facts, tensor_text
+from resnet_deploy.engine.integrity import check_header, check_manifest
 
 _MAX_ORIGINS = 64  # a chain has fewer than ten; a manifest that names itself must not hang us
 
@@ -60,6 +64,27 @@ class Inspection:
     def sound(self) -> bool:
         """Whether the file is the one its manifest was written for, or has none."""
         return not self.manifest_state.startswith("does not match")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """A file that is damaged or of no kind known here: why, and what to do."""
+
+    file: str
+    error: str
+    remedy: str
+
+
+def inspect_files(files: Iterable[Path]) -> tuple[Inspection | Refusal, ...]:
+    """An answer for every file, so that one that is damaged does not hide the others; see `inspect_file`."""
+    return tuple(map(_inspection_or_refusal, files))
+
+
+def _inspection_or_refusal(file: Path) -> Inspection | Refusal:
+    try:
+        return inspect_file(file)
+    except (ArtifactError, GraphError) as error:
+        return Refusal(file=str(file), error=error.message, remedy=error.remedy or "")
 
 
 def inspect_file(file: Path) -> Inspection:
@@ -111,14 +136,12 @@ def _described_by(file: Path) -> Path | None:
 
 
 def _manifest_of(file: Path) -> tuple[Manifest | None, str]:
+    """The manifest, if it is this file's, and the state; what a manifest says of another file is not shown."""
     if not manifest_path(file).is_file():
         return None, "none"
-    manifest = read_manifest(file, verify=False)
-    try:
-        read_manifest(file)
-    except ArtifactMismatchError as error:
-        return manifest, f"does not match: {error.message}"
-    return manifest, "matches"
+    header = check_header(file)[0] if file.suffix == ".engine" else None
+    manifest, check = check_manifest(file, header)
+    return manifest, "matches" if check.state is State.GOOD else f"does not match: {check.text}"
 
 
 def _manifest_facts(manifest: Manifest) -> dict[str, Any]:
@@ -140,7 +163,7 @@ def _facts(file: Path, manifest: Manifest | None) -> tuple[str, dict[str, Any]]:
     with open(file, "rb") as stream:
         head = stream.read(8)
     if file.suffix == ".engine" or head[:4] in (b"ftrt", b"vtrt"):
-        return "engine", _engine_facts(file, manifest)
+        return "engine", engine_facts(file, manifest)
     if file.suffix == ".onnx":
         return "onnx", _onnx_facts(file)
     if file.suffix == ".safetensors":
@@ -148,31 +171,10 @@ def _facts(file: Path, manifest: Manifest | None) -> tuple[str, dict[str, Any]]:
     if manifest is not None:
         return manifest.kind, {}
     raise ArtifactError(
-        f"{file} is no engine, ONNX file or checkpoint (it begins with {head!r}) and has no manifest",
-        remedy="give a .engine, .onnx or .safetensors file, or one that resnet-deploy made",
+        f"{file} is no engine, ONNX file or checkpoint (it begins with {head!r}) and has no manifest of its own",
+        remedy="give a .engine, .onnx or .safetensors file, or one that resnet-deploy made"
+        + ("; a layer file of trtexec belongs to --layers-from" if file.suffix == ".json" else ""),
     )
-
-
-def _engine_facts(file: Path, manifest: Manifest | None) -> dict[str, Any]:
-    from resnet_deploy.engine.header import read_engine_header
-
-    header = read_engine_header(file)
-    targets = header.targets or tuple(manifest.details.get("targets", ()) if manifest else ())
-    facts: dict[str, Any] = {
-        "product": f"{header.product} {header.version}",
-        "runs on": ", ".join(targets) if targets else "the GPU it was built on (its header does not say which)",
-    }
-    if header.target_mask is not None:
-        facts["target mask"] = f"{header.target_mask:#x}"
-    if manifest is not None:
-        facts["batch"] = ", ".join(f"{k} {v}" for k, v in manifest.details.get("profile", {}).items())
-        for role in ("inputs", "outputs"):
-            facts[role] = "; ".join(_tensor_text(tensor) for tensor in manifest.details.get(role, ()))
-    return facts
-
-
-def _tensor_text(tensor: dict[str, Any]) -> str:
-    return f"{tensor['name']} {tensor['dtype']} [{', '.join(map(str, tensor['shape']))}]"
 
 
 def _onnx_facts(file: Path) -> dict[str, Any]:
@@ -192,8 +194,8 @@ def _onnx_facts(file: Path) -> dict[str, Any]:
         "precision": str(onnx_precision(model)),
         "opset": ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import),
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
-        "inputs": "; ".join(_tensor_text(to_plain(spec)) for spec in inputs),
-        "outputs": "; ".join(_tensor_text(to_plain(spec)) for spec in tensor_specs(model.graph.output)),
+        "inputs": "; ".join(tensor_text(to_plain(spec)) for spec in inputs),
+        "outputs": "; ".join(tensor_text(to_plain(spec)) for spec in tensor_specs(model.graph.output)),
         "nodes": f"{sum(nodes.values())}: " + ", ".join(f"{count} {name}" for name, count in nodes.most_common()),
         "quantized": f"{nodes['QuantizeLinear']} Q, {nodes['DequantizeLinear']} DQ"
         if nodes["DequantizeLinear"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["onnx_precision", "tensor_specs"]
+__all__ = ["image_input", "onnx_precision", "tensor_specs"]
 
 from collections.abc import Iterable
 
 import onnx
 
+from resnet_deploy.core.errors import GraphError
 from resnet_deploy.core.specs import Precision, TensorSpec
 
 
@@ -24,6 +25,25 @@ def tensor_specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...
         )
         for value in values
     )
+
+
+def image_input(model: onnx.ModelProto, *, name: str) -> TensorSpec:
+    """The graph's one input, [N, ...]; what old files list among the inputs though it is stored does not count.
+
+    Args:
+        name: Of the file, for the message.
+    Raises:
+        GraphError: Several inputs or none, or one without a batch axis.
+    """
+    stored = {initializer.name for initializer in model.graph.initializer}
+    inputs = tensor_specs(value for value in model.graph.input if value.name not in stored)
+    if len(inputs) != 1 or not inputs[0].shape:
+        raise GraphError(
+            f"{name} has the inputs {[f'{spec.name} {list(spec.shape)}' for spec in inputs]}, "
+            "expected one with the batch as its first axis",
+            remedy="export the network with the image as its only input",
+        )
+    return inputs[0]
 
 
 _FLOATS = {onnx.TensorProto.FLOAT16: Precision.FP16, onnx.TensorProto.BFLOAT16: Precision.BF16}

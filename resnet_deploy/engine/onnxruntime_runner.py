@@ -20,6 +20,7 @@ from resnet_deploy.core.specs import TensorSpec
 from resnet_deploy.engine.base import BaseRunner
 from resnet_deploy.engine.contract import RunnerInfo
 from resnet_deploy.engine.cuda_driver import query_cuda_driver
+from resnet_deploy.engine.onnxruntime_providers import CPU, check_provider, choose_providers
 from resnet_deploy.graph.bfloat16 import BF16_NOTE, computes_in_bf16
 from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.graph.session import runnable, wrong_passes
@@ -37,20 +38,39 @@ _FATAL_ONLY = 4  # what ONNX Runtime has to say comes as an exception as well
 
 
 class OnnxRuntimeRunner(BaseRunner):
-    """ONNX Runtime with all graph optimisations that keep the result; CUDA provider (TF32 off) where there is a GPU, else the CPU."""
+    """ONNX Runtime with all graph optimisations that keep the result, on one of its providers.
 
-    def __init__(self, file: Path, *, num_threads: int = 0) -> None:
+    Several threads may run one session, so `fork` shares it.
+
+    Args:
+        provider: As in `engine.onnxruntime_providers.PROVIDERS`: "" takes CUDA where there is a GPU that it can use,
+            else the CPU; "cpu", "cuda" and "tensorrt" take that one or fail.
+        engine_cache: Folder where the TensorRT provider keeps the engines it builds; None builds them each time.
+    Raises:
+        MissingDependencyError: That provider is not here.
+        GraphError: ONNX Runtime can not run the file.
+    """
+
+    def __init__(
+        self, file: Path, *, num_threads: int = 0, provider: str = "", engine_cache: Path | None = None
+    ) -> None:
         model = read_onnx(file)
-        self._session = _open_session(file, model, num_threads)
-        self._on_gpu = self._session.get_providers()[0] == "CUDAExecutionProvider"
+        wanted = choose_providers(provider, model, engine_cache=engine_cache, file=file)
+        # the TensorRT provider has every type; the others are kept from what they compute wrongly
+        given = model if provider == "tensorrt" else runnable(model)
+        self._session = _open_session(file, given, num_threads, wanted)
+        running = self._session.get_providers()[0]
+        if provider:
+            check_provider(provider, running, file=file)
+        self._device = "cpu" if running == CPU else "cuda"
         self.info = RunnerInfo(
-            backend="onnxruntime",
+            backend=f"onnxruntime-{provider}" if provider else "onnxruntime",
             version=ort.__version__,
-            device=query_cuda_driver().gpus[0].name if self._on_gpu else "cpu",
+            device="cpu" if running == CPU else query_cuda_driver().gpus[0].name,
             file=str(file),
             inputs=tuple(_tensor_spec(file, value) for value in self._session.get_inputs()),
             outputs=tuple(_tensor_spec(file, value) for value in self._session.get_outputs()),
-            note=BF16_NOTE if computes_in_bf16(model) else "",
+            note=BF16_NOTE if given is not model and computes_in_bf16(model) else "",
         )
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -61,7 +81,7 @@ class OnnxRuntimeRunner(BaseRunner):
             raise EngineRunError(f"{self.info.file}: ONNX Runtime failed: {_first_line(error)}") from error
 
     def _timed_loop(self, feeds: Mapping[str, np.ndarray], iterations: int) -> np.ndarray:
-        device = "cuda" if self._on_gpu else "cpu"
+        device = self._device
         binding = self._session.io_binding()
         for name, array in feeds.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device, 0))
@@ -82,19 +102,19 @@ class OnnxRuntimeRunner(BaseRunner):
         del self._session
 
 
-def _open_session(file: Path, model: onnx.ModelProto, num_threads: int) -> ort.InferenceSession:
+def _open_session(file: Path, model: onnx.ModelProto, num_threads: int, providers: list[Any]) -> ort.InferenceSession:
     ort.set_default_logger_severity(_FATAL_ONLY)
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = num_threads
     try:
-        # where the CUDA provider does not load, ONNX Runtime prints so on stdout and takes the CPU; `info.device` tells
+        # where a provider does not load, ONNX Runtime prints so on stdout and takes the next; the caller asks which
         with contextlib.redirect_stdout(io.StringIO()):
             return ort.InferenceSession(
-                runnable(model).SerializeToString(),
+                model.SerializeToString(),
                 options,
-                providers=_providers(),
+                providers=providers,
                 disabled_optimizers=wrong_passes(model),
             )
     except GraphError:
@@ -104,14 +124,6 @@ def _open_session(file: Path, model: onnx.ModelProto, num_threads: int) -> ort.I
             f"{file} is not an ONNX file that ONNX Runtime can run: {_first_line(error)}",
             remedy="make it again with `resnet-deploy export`; a file that was cut off looks like this too",
         ) from error
-
-
-def _providers() -> list[Any]:
-    if query_cuda_driver().gpus and "CUDAExecutionProvider" in ort.get_available_providers():
-        if hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()  # finds the CUDA libraries of the torch wheel
-        return [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
-    return ["CPUExecutionProvider"]
 
 
 def _tensor_spec(file: Path, value: Any) -> TensorSpec:

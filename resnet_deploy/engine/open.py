@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-__all__ = ["BACKENDS", "backends_of", "open_runner", "parse_runner"]
+__all__ = ["BACKENDS", "backends_of", "engine_bytes", "open_runner", "parse_runner"]
 
 from pathlib import Path
 
-from resnet_deploy.core.artifacts import find_manifest, read_manifest
+from resnet_deploy.core.artifacts import Manifest, find_manifest, read_manifest
 from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, ConfigError, MissingDependencyError
 from resnet_deploy.core.files import sha256_of_bytes
 from resnet_deploy.engine.contract import Runner
 
 BACKENDS = {
     "torch": (".safetensors",),
+    "torch-fp16": (".safetensors",),
+    "torch-compile": (".safetensors",),
+    "torch-compile-fp16": (".safetensors",),
     "onnxruntime": (".onnx",),
+    "onnxruntime-cpu": (".onnx",),
+    "onnxruntime-cuda": (".onnx",),
+    "onnxruntime-tensorrt": (".onnx",),
     "openvino": (".onnx",),
     "tensorrt-rtx": (".engine",),
     "tensorrt": (".engine",),
@@ -56,7 +62,16 @@ def backends_of(file: Path) -> list[str]:
     return fitting
 
 
-def open_runner(file: Path, *, backend: str | None = None, num_threads: int = 0, trust: bool = False) -> Runner:
+def open_runner(
+    file: Path,
+    *,
+    backend: str | None = None,
+    num_threads: int = 0,
+    trust: bool = False,
+    cuda_graphs: bool = True,
+    runtime_cache: Path | None = None,
+    engine_cache: Path | None = None,
+) -> Runner:
     """Load a checkpoint, an ONNX file or an engine, ready to run.
 
     Args:
@@ -65,8 +80,11 @@ def open_runner(file: Path, *, backend: str | None = None, num_threads: int = 0,
         num_threads: Processor threads of a backend that computes on the CPU; 0 takes all.
         trust: Run a file without a manifest or with another hash than its manifest says. An engine is
             executable code: only for files of your own.
+        cuda_graphs: Replay the passes of an engine as CUDA graphs; other backends have none.
+        runtime_cache: File in which tensorrt-rtx keeps what it compiled for the GPU, for the next time.
+        engine_cache: Folder in which onnxruntime-tensorrt keeps the engines it builds, for the next time.
     Raises:
-        ConfigError: Unknown backend, or one that does not run this kind of file.
+        ConfigError: Unknown backend, one that does not run this kind of file, or a cache that it has no use for.
         ArtifactError: Missing, truncated, changed or foreign file.
         GraphError: An ONNX file that can not be run.
         MissingDependencyError: The backend's package or its GPU is not here.
@@ -75,18 +93,29 @@ def open_runner(file: Path, *, backend: str | None = None, num_threads: int = 0,
     backend = _choose_backend(file, backend)
     if num_threads < 0:
         raise ConfigError(f"num_threads is {num_threads}, expected 0 (all) or more")
-    if backend == "torch":
+    _check_caches(backend, runtime_cache, engine_cache)
+    if backend.startswith("torch"):
         from resnet_deploy.engine.torch_runner import TorchRunner
 
-        return TorchRunner(file, num_threads=num_threads)
-    if backend in ("onnxruntime", "openvino"):
+        half, compiled = backend.endswith("-fp16"), "-compile" in backend
+        return TorchRunner(file, num_threads=num_threads, half=half, compiled=compiled)
+    if file.suffix == ".onnx":
         if not trust:
             find_manifest(file)
-        return _onnx_runner(backend, file, num_threads)
-    data = _engine_bytes(file, trust=trust)
+        return _onnx_runner(backend, file, num_threads, engine_cache)
+    data = engine_bytes(file, trust=trust)
+    from resnet_deploy.engine.loaded_engine import EngineSettings
     from resnet_deploy.engine.tensorrt_runner import open_tensorrt
 
-    return open_tensorrt(file, data, product=backend)
+    settings = EngineSettings(cuda_graphs=cuda_graphs, runtime_cache=runtime_cache)
+    return open_tensorrt(file, data, product=backend, manifest=_manifest_of(file, data), settings=settings)
+
+
+def _check_caches(backend: str, runtime_cache: Path | None, engine_cache: Path | None) -> None:
+    users = (("runtime_cache", runtime_cache, "tensorrt-rtx"), ("engine_cache", engine_cache, "onnxruntime-tensorrt"))
+    for option, value, user in users:
+        if value is not None and backend != user:
+            raise ConfigError(f"{option} is {value}, and {backend} keeps no such cache", remedy=f"{user} does")
 
 
 def _choose_backend(file: Path, backend: str | None) -> str:
@@ -109,8 +138,15 @@ def _choose_backend(file: Path, backend: str | None) -> str:
     return header.product
 
 
-def _engine_bytes(file: Path, *, trust: bool) -> bytes:
-    """The bytes that were checked are the bytes that run: the file is read once."""
+def engine_bytes(file: Path, *, trust: bool) -> bytes:
+    """An engine as it may be deserialised: the bytes that were checked are the bytes that run, the file is read once.
+
+    Args:
+        trust: Take it without a manifest, or with another hash than its manifest says.
+    Raises:
+        ArtifactError: No manifest, or not an engine's.
+        ArtifactMismatchError: The hash differs.
+    """
     manifest = None if trust else read_manifest(file, kind="engine", verify=False)
     data = file.read_bytes()
     if manifest is not None and (got := sha256_of_bytes(data)) != manifest.sha256:
@@ -122,14 +158,25 @@ def _engine_bytes(file: Path, *, trust: bool) -> bytes:
     return data
 
 
-def _onnx_runner(backend: str, file: Path, num_threads: int) -> Runner:
+def _manifest_of(file: Path, data: bytes) -> Manifest | None:
+    """The manifest of an engine that was let in; None where it has none or that of another file."""
     try:
-        if backend == "openvino":
-            from resnet_deploy.engine.openvino_runner import OpenVinoRunner as OnnxRunner
-        else:
-            from resnet_deploy.engine.onnxruntime_runner import OnnxRuntimeRunner as OnnxRunner
+        manifest = read_manifest(file, kind="engine", verify=False)
+    except ArtifactError:
+        return None
+    return manifest if manifest.sha256 == sha256_of_bytes(data) else None
+
+
+def _onnx_runner(backend: str, file: Path, num_threads: int, engine_cache: Path | None) -> Runner:
+    package, _, provider = backend.partition("-")
+    try:
+        if package == "openvino":
+            from resnet_deploy.engine.openvino_runner import OpenVinoRunner
+
+            return OpenVinoRunner(file, num_threads=num_threads)
+        from resnet_deploy.engine.onnxruntime_runner import OnnxRuntimeRunner
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            f"{backend} is not installed ({error})", remedy=f"pip install {backend}"
+            f"{package} is not installed ({error})", remedy=f"pip install {package}"
         ) from error
-    return OnnxRunner(file, num_threads=num_threads)
+    return OnnxRuntimeRunner(file, num_threads=num_threads, provider=provider, engine_cache=engine_cache)

@@ -7,7 +7,7 @@ __all__ = ["OpenVinoRunner"]
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
@@ -17,6 +17,9 @@ from resnet_deploy.core.specs import TensorSpec
 from resnet_deploy.engine.base import BaseRunner
 from resnet_deploy.engine.contract import RunnerInfo
 from resnet_deploy.graph.files import read_onnx
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class OpenVinoRunner(BaseRunner):
@@ -68,6 +71,10 @@ class OpenVinoRunner(BaseRunner):
         except RuntimeError as error:
             raise EngineRunError(f"{self.info.file}: OpenVINO failed: {_last_line(error)}") from error
         return seconds
+
+    def _forked(self, other: Self) -> Self:
+        other._request = self._net.create_infer_request()
+        return other
 
     def _release(self) -> None:
         del self._request, self._net

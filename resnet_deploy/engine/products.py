@@ -74,6 +74,7 @@ def import_product(product: Product) -> ModuleType:
 
 
 _LOGGERS: dict[str, Any] = {}
+_LEVELS = ("error", "error", "warning", "info")  # of ILogger.Severity: INTERNAL_ERROR 0, ERROR 1, WARNING 2, INFO 3
 
 
 def trt_logger(trt: ModuleType) -> Any:
@@ -83,34 +84,46 @@ def trt_logger(trt: ModuleType) -> Any:
     must be one only.
     """
     if trt.__name__ not in _LOGGERS:
-        warning = trt.ILogger.Severity.WARNING
 
         class CollectingLogger(trt.ILogger):
             def __init__(self) -> None:
                 trt.ILogger.__init__(self)
-                self.messages: list[tuple[str, str]] = []
+                self.listeners: dict[int, _Collected] = {}  # by identity; threads add and remove their own
 
             def log(self, severity: Any, message: str) -> None:
-                if int(severity) <= int(warning):  # INTERNAL_ERROR 0, ERROR 1, WARNING 2, INFO 3, VERBOSE 4
-                    level = "warning" if int(severity) == int(warning) else "error"
-                    self.messages.append((level, message.strip()))
+                level = _LEVELS[int(severity)] if int(severity) < len(_LEVELS) else "verbose"
+                for listener in list(self.listeners.values()):
+                    listener.hear(level, message.strip())
 
         _LOGGERS[trt.__name__] = CollectingLogger()
     return _LOGGERS[trt.__name__]
 
 
 @contextmanager
-def collected_log(trt: ModuleType) -> Iterator[list[tuple[str, str]]]:
-    """("warning" or "error", message) of all the product logs inside the block, each once, in order."""
-    logger = trt_logger(trt)
-    outer, logger.messages = logger.messages, _Distinct()
+def collected_log(trt: ModuleType, *, with_info: bool = False) -> Iterator[list[tuple[str, str]]]:
+    """("error" or "warning", message) of all the product logs inside the block, each once, in order.
+
+    Blocks may be nested and may overlap in several threads; each hears everything.
+
+    Args:
+        with_info: Its progress reports too, as ("info", message).
+    """
+    listeners = trt_logger(trt).listeners
+    heard = _Collected({"error", "warning", "info"} if with_info else {"error", "warning"})
+    listeners[id(heard)] = heard
     try:
-        yield logger.messages
+        yield heard
     finally:
-        logger.messages = outer
+        del listeners[id(heard)]
 
 
-class _Distinct(list):
-    def append(self, item: tuple[str, str]) -> None:
-        if item not in self:
-            super().append(item)
+class _Collected(list):
+    """(level, message), each pair once, in order."""
+
+    def __init__(self, levels: set[str]) -> None:
+        super().__init__()
+        self._levels = levels
+
+    def hear(self, level: str, message: str) -> None:
+        if level in self._levels and (level, message) not in self:
+            self.append((level, message))

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["CURRENT", "ahead_of_time_targets", "check_targets", "choose_product", "usual_targets"]
+__all__ = [
+    "CURRENT",
+    "GPUS",
+    "ahead_of_time_targets",
+    "check_targets",
+    "choose_product",
+    "explain_targets",
+    "usual_targets",
+]
 
 from types import ModuleType
 
@@ -16,19 +24,42 @@ CURRENT = "current"
 """The target that means the GPU in this machine."""
 
 _FIRST_FP8_SM = 89
-_ONLY_TENSORRT = {
+GPUS = {
+    "sm75": "T4, RTX 20",
+    "sm80": "A100, A30",
+    "sm86": "A10, A2, RTX 30",
     "sm87": "Jetson Orin",
+    "sm89": "L4, L40S, RTX 40",
     "sm90": "H100, H200",
     "sm100": "B200",
     "sm103": "B300",
     "sm110": "Jetson Thor",
+    "sm120": "RTX 50",
+    "sm121": "DGX Spark",
 }
+"""Well-known GPUs of each compute capability (developer.nvidia.com/cuda-gpus)."""
+
+_ONLY_TENSORRT = ("sm87", "sm90", "sm100", "sm103", "sm110")
 
 
 def ahead_of_time_targets(trt: ModuleType) -> tuple[str, ...]:
     """Targets of the TensorRT-RTX that is installed, e.g. ("sm75", ... "sm121")."""
     members = trt.ComputeCapability.__members__
     return tuple(name.lower() for name in members if name.startswith("SM"))
+
+
+def explain_targets(targets: tuple[str, ...]) -> str:
+    """Which GPUs an engine of TensorRT-RTX for `targets` runs on, and which not, and why not."""
+    runs = ", ".join(_named(target) for target in targets)
+    others = [target for target in GPUS if target not in targets and target not in _ONLY_TENSORRT]
+    could = ", ".join(_named(target) for target in others)
+    never = ", ".join(_named(target) for target in _ONLY_TENSORRT)
+    without = f"; not on {could}, for which it could be built with --target" if others else ""
+    return f"runs on {runs}{without}; nor on {never}, for which tensorrt has to build on the spot"
+
+
+def _named(target: str) -> str:
+    return f"{target} ({GPUS[target]})" if target in GPUS else target
 
 
 def usual_targets(product: Product, trt: ModuleType, precision: Precision) -> tuple[str, ...]:
@@ -82,7 +113,7 @@ def check_targets(product: Product, trt: ModuleType, targets: tuple[str, ...]) -
     for target in targets:
         if target in _ONLY_TENSORRT:
             raise ConfigError(
-                f"{product.name} can not build for {target} ({_ONLY_TENSORRT[target]}), only for {', '.join(known)}",
+                f"{product.name} can not build for {target} ({GPUS[target]}), only for {', '.join(known)}",
                 remedy="build on such a GPU with product tensorrt",
             )
         if target not in (*known, CURRENT):

@@ -5,21 +5,25 @@ from __future__ import annotations
 __all__ = ["OPSET", "ExportOptions", "ExportResult", "export_onnx", "onnx_from_torch"]
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 from resnet_deploy.core.artifacts import is_up_to_date, read_manifest, write_manifest
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.files import sha256_of_bytes
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import OutputKind, Precision
 from resnet_deploy.export.forms import ExportForm, load_net, make_exportable
+from resnet_deploy.export.outputs import OutputChoice
 from resnet_deploy.export.parity import Parity, parity_with_fp32, parity_with_torch
 from resnet_deploy.export.tracing import OPSET, onnx_from_torch
 from resnet_deploy.graph.files import read_onnx, write_onnx
 from resnet_deploy.graph.float16 import BF16_OPSET, bf16_from_fp32, fp16_from_fp32
 from resnet_deploy.graph.float_io import IO_TYPES, with_float_io
+from resnet_deploy.graph.head import put_on_head, take_off_head
 from resnet_deploy.nets.catalogue import find_net
 
 _HALVES = {Precision.FP16: fp16_from_fp32, Precision.BF16: bf16_from_fp32}
@@ -36,12 +40,17 @@ class ExportOptions:
         ensemble: Checkpoints that become one file, which averages their softmax; in place of `checkpoint`.
         form: The classifier as it is, averaged over ten crops of a larger square input, or fully convolutional
             with an input of any size; see `forms`.
+        output: What the file gives out: logits, probabilities, the best classes, pooled features or stages' maps.
+        batch: Images that the file takes at a time; None for any number.
+        any_size: Height and width are free: the maps, and the pool over the whole of them, take any size. The
+            fully convolutional form does that by itself, in another way: it scores every window and averages.
         resize_px: Side of ten-crop's input; None takes 256/224 of the crop.
         precision: FP32, FP16 or BF16. The latter two are made from the FP32 file, which is written first where it
             is not there.
         io: Type of input and output, for FP16 and BF16; an FP32 file, from which later stages start, keeps FP32.
         out: File to write; None takes `<checkpoint's stem>.<precision>.onnx` beside the (first) checkpoint, or
-            `out/<net>.<precision>.onnx`; ".ensemble" and the form stand before the precision.
+            `out/<net>.<precision>.onnx`; what is not usual (".ensemble", the form, the output, ".dynamic-size",
+            ".batch8") stands before the precision.
         seed: Of an untrained network's weights.
         force: Write even where the file is up to date.
     """
@@ -50,6 +59,9 @@ class ExportOptions:
     net: str | None = None
     ensemble: tuple[Path, ...] = ()
     form: ExportForm = ExportForm.CLASSIFIER
+    output: OutputChoice = field(default_factory=OutputChoice)
+    batch: int | None = None
+    any_size: bool = False
     resize_px: int | None = None
     precision: Precision = Precision.FP32
     io: Precision = Precision.FP32
@@ -78,6 +90,26 @@ class ExportOptions:
             raise ConfigError(f"--resize is for ten-crop, the form is {self.form}")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}, expected 0 or more")
+        if self.batch is not None and self.batch < 1:
+            raise ConfigError(f"batch is {self.batch}, expected at least 1", remedy="leave it away for any batch size")
+        self._check_form()
+
+    def _check_form(self) -> None:
+        if self.any_size and self.form is not ExportForm.CLASSIFIER:
+            takes = "a square input of one size" if self.form is ExportForm.TEN_CROP else "images of any size already"
+            raise ConfigError(f"--dynamic-size does not go with the form {self.form}, which takes {takes}")
+        if self.output.kind.names_classes:
+            return
+        if self.form is not ExportForm.CLASSIFIER:
+            raise ConfigError(
+                f"--output {self.output} does not go with the form {self.form}, which averages classes",
+                remedy="for images of any size take --dynamic-size",
+            )
+        if self.ensemble:
+            raise ConfigError(
+                f"--output {self.output} of an ensemble: {len(self.ensemble)} networks have as many features each",
+                remedy="export each of them by itself",
+            )
 
     def file(self) -> Path:
         """Where the ONNX file goes."""
@@ -85,7 +117,14 @@ class ExportOptions:
             return Path(self.out)
         first = self.ensemble[0] if self.ensemble else self.checkpoint
         stem = Path("out") / self.net if first is None else Path(first).with_suffix("")
-        parts = [stem.name, "ensemble" if self.ensemble else "", "" if self._is_plain else str(self.form)]
+        parts = [
+            stem.name,
+            "ensemble" if self.ensemble else "",
+            "" if self._is_plain else str(self.form),
+            str(self.output),
+            "dynamic-size" if self.any_size else "",
+            "" if self.batch is None else f"batch{self.batch}",
+        ]
         return stem.with_name(".".join([*filter(None, parts), str(self.precision), "onnx"]))
 
     @property
@@ -105,8 +144,11 @@ class ExportOptions:
         """The options that change the file."""
         form = {} if self._is_plain else {"form": self.form, "resize_px": self.resize_px}
         io = {} if self.io is Precision.FP32 else {"io": self.io}
+        output = {} if self.output.kind is OutputKind.LOGITS else {"output": self.output}
+        axes = {} if self.batch is None else {"batch": self.batch}
+        axes |= {"any_size": True} if self.any_size else {}
         opset = BF16_OPSET if self.precision is Precision.BF16 else OPSET
-        return {"precision": self.precision, "opset": opset, **io, **form}
+        return {"precision": self.precision, "opset": opset, **io, **form, **output, **axes}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +159,7 @@ class ExportResult:
         weights: "trained", or "random, seed 0" and the like.
         io: Type of input and output.
         parity: Outcome of the numeric check: FP32 against torch, FP16 and BF16 against FP32.
+        note: How the file's answers differ from the checkpoint's; empty where they do not.
         seconds: Of this call; about 0 where the file was up to date.
     """
 
@@ -128,14 +171,15 @@ class ExportResult:
     parity: Parity
     num_nodes: int
     size_bytes: int
+    note: str
     seconds: float
     skipped: bool
 
 
 def export_onnx(options: ExportOptions, progress: Progress = NO_PROGRESS) -> ExportResult:
-    """Write a network as an ONNX file with input `images` and output `logits`, any batch size.
+    """Write a network as an ONNX file with input `images` and output `logits`, or the others that are chosen.
 
-    Both are float32 unless `io` says otherwise.
+    All floats are float32 unless `io` says otherwise; any batch size runs unless `batch` says otherwise.
 
     Where softmax is averaged (ensembles, ten-crop, fully convolutional), `logits` is the mean's logarithm: its
     softmax and its order are those of the mean, so whatever reads logits need not know.
@@ -160,6 +204,7 @@ def export_onnx(options: ExportOptions, progress: Progress = NO_PROGRESS) -> Exp
         parity=Parity(**manifest.details["parity"]),
         num_nodes=manifest.details["num_nodes"],
         size_bytes=manifest.size_bytes,
+        note=manifest.details.get("note", ""),
         seconds=time.perf_counter() - start,
         skipped=skipped,
     )
@@ -173,7 +218,14 @@ def _export_fp32(options: ExportOptions, progress: Progress) -> bool:
     files = options.ensemble or (options.checkpoint,)
     members = [load_net(checkpoint, name=options.net, seed=options.seed) for checkpoint in files]
     progress.start(f"export {file.name}: tracing", None)
-    made = make_exportable(members, options.form, resize_px=options.resize_px)
+    made = make_exportable(
+        members,
+        options.form,
+        output=options.output,
+        resize_px=options.resize_px,
+        batch=options.batch,
+        any_size=options.any_size,
+    )
     progress.start(f"export {file.name}: comparing with torch", None)
     parities = [parity_with_torch(made.model, made.reference, probe, name=str(file)) for probe in made.probes]
     details: dict[str, Any] = {
@@ -181,6 +233,8 @@ def _export_fp32(options: ExportOptions, progress: Progress) -> bool:
         "parity": max(parities, key=lambda parity: parity.relative_error),
         "num_nodes": len(made.model.graph.node),
     }
+    if made.note:
+        details["note"] = made.note
     if options.form is not ExportForm.CLASSIFIER:
         details["form"] = options.form
     if options.ensemble:
@@ -213,7 +267,7 @@ def _export_half(options: ExportOptions, progress: Progress) -> bool:
     progress.start(f"export {file.name}: converting", None)
     parent = read_manifest(fp32_file, kind="onnx")
     fp32 = read_onnx(fp32_file)
-    half = with_float_io(_HALVES[options.precision](fp32), options.io)
+    half = with_float_io(_halved(fp32, options.precision), options.io)
     parity = parity_with_fp32(half, fp32, parent.preprocess, name=str(file), precision=options.precision, io=options.io)
     write_onnx(half, file)
     write_manifest(
@@ -228,6 +282,15 @@ def _export_half(options: ExportOptions, progress: Progress) -> bool:
         details={**parent.details, "parity": parity, "num_nodes": len(half.graph.node)},
     )
     return False
+
+
+def _halved(fp32: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
+    body = onnx.ModelProto()
+    body.CopyFrom(fp32)
+    head = take_off_head(body)
+    half = _HALVES[precision](body)
+    put_on_head(half, head)
+    return half
 
 
 def _fp32_beside(file: Path, precision: Precision) -> Path:

@@ -17,8 +17,9 @@ from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.engine.availability import available_backends
 from resnet_deploy.nets.catalogue import net_of_depth
-from resnet_deploy.pipeline.artifacts import NetFiles, StageRow, make_files
+from resnet_deploy.pipeline.artifacts import NetFiles, make_files
 from resnet_deploy.pipeline.many import make_untrained
+from resnet_deploy.pipeline.onnx_files import StageRow
 from resnet_deploy.pipeline.plan import LATENCY_CALIBRATION, CalibrationPlan, DeployPlan
 from resnet_deploy.pipeline.targets import bench_targets
 from resnet_deploy.verify.thresholds import Thresholds

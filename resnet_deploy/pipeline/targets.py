@@ -15,13 +15,15 @@ _ON_CPU = {"onnxruntime": (Precision.FP32,), "openvino": (Precision.FP32, Precis
 
 
 def bench_targets(files: NetFiles, statuses: Sequence[BackendStatus]) -> list[BenchTarget]:
-    """torch in FP32, ONNX Runtime and OpenVINO, every engine; in that order for every network.
+    """torch in FP32 (on a GPU in FP16 too), ONNX Runtime and OpenVINO, every engine; in that order for every network.
 
-    On a processor only what means something for a deployment is timed: ONNX Runtime computes FP16 operations, those
+    What torch.compile takes minutes for is left to who asks for it. On a processor only what means something for a deployment is timed: ONNX Runtime computes FP16 operations, those
     between the Q/DQ pairs of an INT8 file too, in FP32 between casts, and OpenVINO has FP16 as FP32. An engine is
     listed even where no GPU can run it, so that the table says so.
     """
     targets = [BenchTarget(file=files.checkpoint, backend="torch")]
+    if any(status.name == "torch-fp16" and status.device not in (None, "cpu") for status in statuses):
+        targets.append(BenchTarget(file=files.checkpoint, backend="torch-fp16"))
     for status in statuses:
         if not status.available or status.name not in _ON_CPU:
             continue

@@ -7,6 +7,10 @@ every value is weighted with the gradient g_i of the margin (best logit minus se
 what rounding this tensor does to the decision: r = sum of g_i e_i for an image. The threshold with the smallest mean
 of r^2 over the images wins.
 
+A network that gives features or maps decides nothing. What counts there is the energy of the outputs' errors, each
+output measured by its own energy: y^ is a sum of all outputs with random signs, and the mean of (sum of g_i e_i)^2
+with g the gradient of y^ is that energy (Hutchinson's estimator: what the signs mix cancels).
+
 One forward and one backward pass an image serve all tensors and all thresholds: e is a function of x alone, so the
 gradients are summed into a histogram over x first.
 """
@@ -17,6 +21,7 @@ __all__ = ["NUM_CANDIDATES", "auto_amax"]
 
 import math
 import os
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -71,6 +76,7 @@ def auto_amax(
     images: Iterable[np.ndarray],
     *,
     num_images: int,
+    decides: bool = True,
     num_threads: int = 0,
     progress: Progress = NO_PROGRESS,
 ) -> dict[str, Amax]:
@@ -83,6 +89,7 @@ def auto_amax(
         statistics: Of the tensors, over images that include these; their names are tensors of `model`.
         images: [3, H, W] float32 each, preprocessed.
         num_images: How many there are, for the progress.
+        decides: The model gives logits, of which the margin counts; else features or maps, which count themselves.
         num_threads: Images at a time; 0 takes the number of processors. Has no effect on the result.
     Raises:
         GraphError: An operator that can not be run in PyTorch here; lists them.
@@ -90,10 +97,10 @@ def auto_amax(
     graph = TorchGraph(model)
     candidates = {name: _Thresholds(seen) for name, seen in statistics.items() if seen.largest > 0}
     squares: dict[str, list[np.ndarray]] = {name: [] for name in candidates}
-    progress.start("auto: margins and their gradients", num_images)
+    progress.start(f"auto: {'margins' if decides else 'outputs'} and their gradients", num_images)
 
     def squares_of(image: np.ndarray) -> dict[str, np.ndarray]:
-        found = _margin_gradients(graph, image, list(candidates))
+        found = _gradients(graph, image, list(candidates), decides=decides)
         progress.advance()
         return {name: candidates[name].responses(*pair) ** 2 for name, pair in found.items()}
 
@@ -112,10 +119,10 @@ def auto_amax(
     return chosen
 
 
-def _margin_gradients(
-    graph: TorchGraph, image: np.ndarray, names: Sequence[str]
+def _gradients(
+    graph: TorchGraph, image: np.ndarray, names: Sequence[str], *, decides: bool
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Of one image: every tensor's values and the gradient of the margin with respect to them, flat."""
+    """Of one image: every tensor's values and the gradient of what counts with respect to them, flat."""
     kept: dict[str, Tensor] = {}
 
     def keeper(name: str):
@@ -129,11 +136,28 @@ def _margin_gradients(
 
     batch = torch.from_numpy(np.ascontiguousarray(image))[None].to(memory_format=torch.channels_last)
     batch.requires_grad_(True)
-    (logits,) = graph.run({graph.input_names[0]: batch}, change={name: keeper(name) for name in names})
-    best = logits.flatten(1).topk(min(2, logits.flatten(1).shape[1]), dim=1).values
-    (best[:, 0] - best[:, -1]).sum().backward()
+    outputs = graph.run({graph.input_names[0]: batch}, change={name: keeper(name) for name in names})
+    counts = _margin(outputs) if decides else _signed_sum(outputs, seed=zlib.crc32(image.tobytes()))
+    counts.backward()
     return {
         name: (value.detach().numpy().ravel(), value.grad.numpy().ravel())
         for name, value in kept.items()
         if value.grad is not None
     }
+
+
+def _margin(outputs: list[Tensor]) -> Tensor:
+    """Best logit minus second best."""
+    (logits,) = outputs
+    best = logits.flatten(1).topk(min(2, logits.flatten(1).shape[1]), dim=1).values
+    return (best[:, 0] - best[:, -1]).sum()
+
+
+def _signed_sum(outputs: list[Tensor], *, seed: int) -> Tensor:
+    """All outputs with random signs, each divided by the root of its energy."""
+    source = torch.Generator().manual_seed(seed)
+    parts = []
+    for output in outputs:
+        signs = torch.randint(0, 2, output.shape, generator=source).mul_(2).sub_(1)
+        parts.append((output * signs).sum() / output.detach().norm().clamp_min(torch.finfo(torch.float32).tiny))
+    return torch.stack(parts).sum()

@@ -23,6 +23,7 @@ from resnet_deploy.core.artifacts import Manifest, is_up_to_date, read_manifest,
 from resnet_deploy.core.errors import ArtifactError, DataError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.graph.files import read_onnx
+from resnet_deploy.quant.network import read_network
 from resnet_deploy.quant.network_methods import NETWORK_METHODS, NetworkEvidence, check_method
 from resnet_deploy.quant.sample import Sample, SampleOptions, collect_sample, net_stem, open_sample
 from resnet_deploy.quant.scales import UNSIGNED_LEVELS, Amax, amax_of, checked_method, scale_of_amax
@@ -130,7 +131,7 @@ def calibrate(options: CalibrateOptions, progress: Progress = NO_PROGRESS) -> Ca
     )
     used_kept = saved is not None
     if not skipped:
-        model = read_onnx(options.onnx)
+        model = read_network(options.onnx, sample.manifest).model
         check_method(options.method, model)
         if saved is None:
             saved = collect_sample(options, sample, model, partial=file.with_suffix(".partial"), progress=progress)

@@ -12,11 +12,11 @@ import onnx
 from resnet_deploy.core.artifacts import Manifest
 from resnet_deploy.core.progress import Progress
 from resnet_deploy.graph.channel_classes import find_channel_classes, scale_channels
-from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.graph.rounding_points import find_rounded_weights
 from resnet_deploy.quant.budget_search import PathPoint, greedy_path
 from resnet_deploy.quant.cost import COST_UNITS, LayerCost, float_costs, layer_cost, read_latencies
 from resnet_deploy.quant.equalization import Equalized
+from resnet_deploy.quant.network import read_network
 from resnet_deploy.quant.noise import measure_noise
 from resnet_deploy.quant.prepare import Prepared, delivered, prepare
 from resnet_deploy.quant.quantize import QuantizeOptions, QuantizeResult, quantize_onnx
@@ -54,7 +54,7 @@ class Candidates:
         self._options, self._images, self._num_threads, self._progress = options, images, num_threads, progress
         self._manifest = manifest
         self._table = read_scales(options.table_file(), options.onnx, manifest)
-        self._model = read_onnx(options.onnx)
+        self._model = read_network(options.onnx, manifest).model
         self.layers = layer_cost(self._model)
         self.cost_unit, self.costs = _costs(self.layers, cost)
         self._refined = self._refine(self._prepared(()))
@@ -97,7 +97,7 @@ class Candidates:
     def deliver(self, nodes: tuple[str, ...]) -> Score:
         """Write the file with `nodes` in float, read it back, and score that."""
         self.written = quantize_onnx(replace(self._options, exclude=nodes), self._progress)
-        return self._score(read_onnx(self.written.file))
+        return self._score(read_network(self.written.file, self._manifest).model)
 
     def _prepared(self, nodes: tuple[str, ...]) -> Prepared:
         return prepare(

@@ -39,6 +39,7 @@ def _auto(evidence: NetworkEvidence) -> Mapping[str, Amax]:
         evidence.seen.tensors,
         (normalize(crop, preprocess) for crop in pixels),
         num_images=len(used),
+        decides=evidence.sample.manifest.net is None or evidence.sample.manifest.net.output.names_classes,
         num_threads=evidence.num_threads,
         progress=evidence.progress,
     )

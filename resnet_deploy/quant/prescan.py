@@ -15,9 +15,9 @@ from resnet_deploy.core.errors import ArtifactError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.data.bad_images import BadImages
-from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.graph.index import GraphIndex
 from resnet_deploy.quant.collect import collect_statistics
+from resnet_deploy.quant.network import read_network
 from resnet_deploy.quant.outliers import (
     ActivationProfile,
     ChannelStatistics,
@@ -115,7 +115,7 @@ def prescan(options: PrescanOptions, progress: Progress = NO_PROGRESS) -> Presca
             f"{options.onnx} is {manifest.precision}, a scan looks at the FP32 file",
             remedy="make one with `resnet-deploy export`",
         )
-    model = read_onnx(options.onnx)
+    model = read_network(options.onnx, manifest).model
     placement = find_placement(model)
     index = GraphIndex(model.graph)
     weights = tuple(

@@ -15,9 +15,10 @@ from resnet_deploy.core.config import from_plain, to_plain
 from resnet_deploy.core.errors import ArtifactError, ConfigError, GraphError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision, UnsignedRelu
-from resnet_deploy.graph.files import read_onnx, write_onnx
+from resnet_deploy.graph.files import write_onnx
 from resnet_deploy.quant.audit import audit_model
 from resnet_deploy.quant.grid import GRIDS
+from resnet_deploy.quant.network import check_decides, read_network
 from resnet_deploy.quant.placement import Refusal
 from resnet_deploy.quant.prepare import FLOAT_PRECISIONS, delivered, prepare
 from resnet_deploy.quant.refine import RefinementGain, RefineOptions, open_refinement_images, refine_model
@@ -26,6 +27,8 @@ from resnet_deploy.quant.trt_cache import UNPROVEN, read_scales
 from resnet_deploy.quant.unsigned import UnsignedTensors
 
 _PACKAGES = ("onnx", "numpy")
+_LASTING_DETAILS = ("form", "members", "note")
+"""What `export` says of a network that is still true of its quantised form."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,15 +145,17 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
         "unsigned_relu": options.unsigned_relu,
         "refine": None if options.refine is None else {**to_plain(options.refine), "data": None},
     }
+    if options.refine is not None:
+        check_decides(manifest, file=Path(options.onnx), what="refinement")
     images = None if options.refine is None else open_refinement_images(options.refine)
     if images is not None:
         inputs["images"] = (images.description, images.fingerprint())
     skipped = not options.force and is_up_to_date(file, stage="quantize", inputs=inputs, options=made_with)
     if not skipped:
         progress.start(f"quantize {file.name}", None)
-        model = read_onnx(options.onnx)
+        network = read_network(options.onnx, manifest)
         steps = prepare(
-            model,
+            network.model,
             table,
             precision=options.precision,
             float_precision=options.float_precision,
@@ -171,6 +176,7 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
                 progress=progress,
             )
         quantized = delivered(quantized, options.float_precision)
+        network.complete(quantized)
         audit = _audited(quantized, name=str(file))
         write_onnx(quantized, file)
         write_manifest(
@@ -184,6 +190,7 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
             precision=options.precision,
             details={
                 "weights": manifest.details.get("weights", "not known"),
+                **{key: manifest.details[key] for key in _LASTING_DETAILS if key in manifest.details},
                 "method": GRIDS[options.precision].method or table.method,
                 "num_layers": len(steps.placement.weights),
                 "num_pairs": len({(read.tensor, read.scale_of) for read in steps.placement.reads}),

@@ -17,11 +17,11 @@ from resnet_deploy.core.errors import CalibrationError, ConfigError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.data.bad_images import BadImages
-from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.graph.types import element_types
 from resnet_deploy.quant.collect import collect_statistics
 from resnet_deploy.quant.fp8 import FP8_RULES
 from resnet_deploy.quant.magnitudes import MagnitudeHistogram
+from resnet_deploy.quant.network import read_network
 from resnet_deploy.quant.placement import RULES, find_placement
 from resnet_deploy.quant.sample import SampleOptions, open_sample
 
@@ -183,7 +183,7 @@ def find_ranges(options: RangesOptions, progress: Progress = NO_PROGRESS) -> Ran
         CalibrationError: A weight or an activation is NaN or infinite in FP32; names the tensor.
     """
     sample = open_sample(options.sample)
-    model = read_onnx(options.sample.onnx)
+    model = read_network(options.sample.onnx, sample.manifest).model
     bad = BadImages(options.sample.skip_bad)
     weights = _weights(model)
     seen = collect_statistics(

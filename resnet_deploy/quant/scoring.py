@@ -29,8 +29,8 @@ from resnet_deploy.data.classes import map_classes
 from resnet_deploy.data.decode_ahead import decode_ahead
 from resnet_deploy.data.preprocess import crop_pixels, normalize
 from resnet_deploy.data.source import ImageSource, open_images, stratified_sample
-from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.graph.session import open_session
+from resnet_deploy.quant.network import check_decides, read_network
 
 _BATCH = 32
 
@@ -116,12 +116,13 @@ def load_scoring_images(
             f"{onnx_file} is {manifest.precision}, the FP32 file with its preprocessing is the reference",
             remedy="make one with `resnet-deploy export`",
         )
+    check_decides(manifest, file=onnx_file, what="this search")
     source = open_images(data, split=split)
     if num_images:
         source = stratified_sample(source, num_images, seed=seed)
     preprocess = manifest.preprocess
     pixels = decode_crops(source, preprocess, num_threads=num_threads, progress=progress)
-    model = read_onnx(onnx_file)
+    model = read_network(onnx_file, manifest).model
     progress.start("FP32 logits", len(pixels))
     logits = logits_of_model(
         model, (normalize(pixels[i : i + _BATCH], preprocess) for i in range(0, len(pixels), _BATCH)), num_threads

@@ -20,9 +20,9 @@ from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.draw.figure import save_png
 from resnet_deploy.draw.sensitivity import draw_sensitivity
-from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.quant.cost import layer_cost
 from resnet_deploy.quant.insertion import insert_qdq
+from resnet_deploy.quant.network import read_network
 from resnet_deploy.quant.noise import NoiseModel, measure_noise
 from resnet_deploy.quant.prepare import prepare
 from resnet_deploy.quant.sample import net_stem, read_fp32_manifest
@@ -225,7 +225,7 @@ def _delivered_form(
 ) -> tuple[onnx.ModelProto, CalibrationTable, str]:
     """The FP32 graph that `quantize` puts pairs into, the scales of its tensors, and what became of its input."""
     steps = prepare(
-        read_onnx(options.onnx),
+        read_network(options.onnx, manifest).model,
         table,
         float_precision=Precision.FP32,
         preprocess=manifest.preprocess if options.exact_input else None,

@@ -19,6 +19,7 @@ from resnet_deploy.quant.calibrate import (
     result_of,
     write_calibration,
 )
+from resnet_deploy.quant.network import read_network
 from resnet_deploy.quant.network_methods import NETWORK_METHODS, NetworkEvidence, check_method
 from resnet_deploy.quant.sample import (
     SampleOptions,
@@ -127,7 +128,7 @@ def collect_shard(options: ShardOptions, progress: Progress = NO_PROGRESS) -> Sh
             saved = None
     skipped = saved is not None
     if saved is None:
-        model = read_onnx(options.onnx)
+        model = read_network(options.onnx, sample.manifest).model
         partial = file.with_suffix(".partial")
         saved = collect_sample(options, sample, model, partial=partial, positions=positions, progress=progress)
         write_statistics(saved, file)
@@ -209,7 +210,7 @@ def merge_shards(options: MergeOptions, progress: Progress = NO_PROGRESS) -> Cal
     manifest = read_fp32_manifest(options.onnx)
     file = options.file()
     if options.method in NETWORK_METHODS:
-        check_method(options.method, read_onnx(options.onnx))
+        check_method(options.method, read_network(options.onnx, manifest).model)
     saved = merge_statistics(options.statistics, network_sha256=manifest.sha256)
     BadImages(saved.skip_bad).take(saved.bad)
     progress.start(f"calibrate {file.name}: {options.method}", len(saved.collected.tensors))
@@ -258,7 +259,7 @@ def _evidence(options: MergeOptions, saved: SavedStatistics, progress: Progress)
             remedy="give --data as it was for the shards, or a method that needs no images, entropy say",
         )
     return NetworkEvidence(
-        model=read_onnx(options.onnx),
+        model=read_network(options.onnx, sample.manifest).model,
         sample=sample,
         seen=saved.collected,
         num_threads=options.num_threads,

@@ -12,7 +12,7 @@ from torch import nn
 
 from resnet_deploy.core.artifacts import Manifest, read_manifest, write_manifest
 from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, ConfigError, DataError
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import OutputKind, Precision
 from resnet_deploy.graph.files import read_onnx, write_onnx
 from resnet_deploy.graph.trainable import TrainableGraph
 from resnet_deploy.nets.catalogue import find_net
@@ -44,6 +44,11 @@ class QuantizedNet:
         self._file = self._fp32 if self._start.float_twin else self._start.int8
         if self._manifest.preprocess is None:
             raise ArtifactError(f"the manifest of {self._file} does not say how images are prepared")
+        if self._manifest.net is not None and self._manifest.net.output is not OutputKind.LOGITS:
+            raise ArtifactError(
+                f"{self._file} gives {self._manifest.net.output}, training starts from logits",
+                remedy="train the file that `resnet-deploy export --output logits` makes",
+            )
         self.preprocess = self._manifest.preprocess
         self.name = self._manifest.net.name if self._manifest.net else self._file.stem
         self.depth = _depth_of(self.name)

@@ -88,10 +88,15 @@ class Accuracy:
 
 
 class AccuracyCounter:
-    """Counts hits batch by batch."""
+    """Counts hits batch by batch.
 
-    def __init__(self, classes: ClassMap) -> None:
+    Args:
+        num_ranked: So many classes of a row are in order, where a network names the best alone; None for all.
+    """
+
+    def __init__(self, classes: ClassMap, *, num_ranked: int | None = None) -> None:
         self._classes = classes
+        self._has_top5 = len(classes.names) > 5 and (num_ranked is None or num_ranked >= 5)
         self._seen = np.zeros(len(classes.names), dtype=np.int64)
         self._hits = np.zeros(len(classes.names), dtype=np.int64)
         self._top5 = self._nonfinite = 0
@@ -115,8 +120,8 @@ class AccuracyCounter:
 
     @property
     def top5_percent(self) -> float | None:
-        """So far; None where there are five classes or fewer."""
-        return 100.0 * self._top5 / max(1, int(self._seen.sum())) if len(self._seen) > 5 else None
+        """So far; None where there are five classes or fewer, or where fewer are ranked."""
+        return 100.0 * self._top5 / max(1, int(self._seen.sum())) if self._has_top5 else None
 
     def result(self, info: RunnerInfo, source: ImageSource) -> Accuracy:
         """The counts as a result."""

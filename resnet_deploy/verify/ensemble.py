@@ -92,8 +92,8 @@ def check_same_classes(subjects: Sequence[Subject]) -> list[np.ndarray | None]:
 
 
 def labels_of(subject: Subject) -> tuple[str, ...] | None:
-    """Class names from a manifest."""
-    return subject.manifest.labels if subject.manifest else None
+    """Class names in label order; None where nobody says them."""
+    return subject.labels
 
 
 def _open(subject: Subject, protocol: Protocol, num_threads: int) -> Runner:

@@ -17,8 +17,9 @@ from resnet_deploy.data.bad_images import BadImages
 from resnet_deploy.data.batches import count_batches
 from resnet_deploy.data.classes import map_classes
 from resnet_deploy.data.source import ImageSource
-from resnet_deploy.engine.contract import RunnerInfo, logits_of
+from resnet_deploy.engine.contract import RunnerInfo
 from resnet_deploy.verify.accuracy import Accuracy, AccuracyCounter, check_sampling, sampled_images
+from resnet_deploy.verify.answers import Answerer, logits_from
 from resnet_deploy.verify.averaging import mean_over_views, mean_scores, softmax
 from resnet_deploy.verify.ensemble import Member, open_members
 from resnet_deploy.verify.protocols import Protocol, plan_views
@@ -38,6 +39,7 @@ class EvaluateOptions:
         sides: Shorter sides of multi-scale; empty takes the paper's.
         num_images: A stratified sample of that many; 0 takes all.
         preprocess: "imagenet", "cifar", "digits" or a JSON file; None takes each manifest's.
+        labels: Class names in label order, for files without a manifest.
         num_threads: Processor threads; 0 takes all.
         skip_bad: So many images that can not be used are left out and listed.
     """
@@ -52,6 +54,7 @@ class EvaluateOptions:
     batch_size: int = 64
     num_images: int = 0
     preprocess: str | None = None
+    labels: tuple[str, ...] | None = None
     num_threads: int = 0
     skip_bad: int = 0
     seed: int = 0
@@ -88,7 +91,9 @@ def evaluate(options: EvaluateOptions, progress: Progress = NO_PROGRESS) -> Accu
         MissingDependencyError: A backend or its device is not on this machine.
     """
     backends = options.backends or (None,) * len(options.files)
-    subjects = [subject_of(file, backend) for file, backend in zip(options.files, backends, strict=True)]
+    subjects = [
+        subject_of(file, backend, labels=options.labels) for file, backend in zip(options.files, backends, strict=True)
+    ]
     plans = [
         plan_views(
             options.protocol,
@@ -130,6 +135,7 @@ class _Vote:
 
     def __init__(self, members: Sequence[Member], places: Sequence[int], source: ImageSource) -> None:
         self._members, self._places, self._source = members, places, source
+        self._answerers = {member.subject.file: _answerer(member, alone=len(members) == 1) for member in members}
         self._ensemble: AccuracyCounter | None = None
         self._each: list[AccuracyCounter] = []
         self._seconds = 0.0
@@ -161,7 +167,7 @@ class _Vote:
 
     def _run(self, member: Member, images: np.ndarray) -> np.ndarray:
         start = time.perf_counter()
-        logits = logits_of(member.runner, images)
+        logits = logits_from(self._answerers[member.subject.file].answer(images))
         self._seconds += time.perf_counter() - start
         return logits
 
@@ -176,7 +182,8 @@ class _Vote:
         labels = next((member.labels for member in self._members if member.labels is not None), None)
         file = next((m.subject.file for m in self._members if m.labels is not None), self._members[0].subject.file)
         classes = map_classes(self._source, labels, scores[0].shape[1], file=str(file))
-        self._ensemble = AccuracyCounter(classes)
+        tops = [answerer.top for answerer in self._answerers.values()]
+        self._ensemble = AccuracyCounter(classes, num_ranked=tops[0])
         self._each = [AccuracyCounter(classes) for _ in scores] if len(scores) > 1 else []
 
     def result(self, info: RunnerInfo) -> Accuracy:
@@ -190,6 +197,26 @@ class _Vote:
             ),
             note="; ".join(note for note in (result.note, *(m.note for m in self._members)) if note),
         )
+
+
+def _answerer(member: Member, *, alone: bool) -> Answerer:
+    """What asks a network.
+
+    Raises:
+        ConfigError: It names no classes, or too few of them for a vote.
+    """
+    answerer = Answerer.of(member.subject, member.runner)
+    if not answerer.kind.names_classes:
+        raise ConfigError(
+            f"{member.subject.file} gives {answerer.kind}, which name no class",
+            remedy="evaluate the classifier's file, or compare these outputs with `resnet-deploy validate`",
+        )
+    if answerer.top is not None and not (alone and member.plan.num_views == 1):
+        raise ConfigError(
+            f"{member.subject.file} gives the {answerer.top} best classes alone, an average needs all of them",
+            remedy="give a file that was exported with --output logits or softmax",
+        )
+    return answerer
 
 
 def _joined_info(infos: Sequence[RunnerInfo]) -> RunnerInfo:

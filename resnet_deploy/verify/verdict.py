@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Side", "ValidateOptions", "Verdict", "read_verdict", "validate", "verdict_path"]
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -23,8 +24,9 @@ from resnet_deploy.data.bad_images import BadImages
 from resnet_deploy.data.batches import Batch, count_batches, paired_batches
 from resnet_deploy.data.classes import ClassMap, map_classes
 from resnet_deploy.data.source import ImageSource
-from resnet_deploy.engine.contract import Runner, logits_of
+from resnet_deploy.engine.contract import Runner
 from resnet_deploy.verify.accuracy import Accuracy, AccuracyCounter, check_sampling, sampled_images
+from resnet_deploy.verify.answers import Answer, Answerer, comparable
 from resnet_deploy.verify.parity import Parity, ParityMeter
 from resnet_deploy.verify.subject import Subject, choose_preprocess, open_subject, subject_of
 from resnet_deploy.verify.thresholds import (
@@ -49,6 +51,7 @@ class ValidateOptions:
         reference_backend, candidate_backend: None takes the file type's own.
         num_images: A stratified sample of that many; 0 takes all.
         preprocess: For files without a manifest; see `verify.subject.choose_preprocess`.
+        labels: Class names in label order, for files without a manifest.
         skip_bad: So many images may be unusable; they are left out, of both, and listed.
         out: The verdict's file; None puts `<candidate's file name>.verdict.json` beside the candidate.
     """
@@ -63,6 +66,7 @@ class ValidateOptions:
     num_images: int = 0
     batch_size: int = 64
     preprocess: str | None = None
+    labels: tuple[str, ...] | None = None
     num_threads: int = 0
     seed: int = 0
     skip_bad: int = 0
@@ -95,6 +99,8 @@ class Verdict:
     Attributes:
         file: Where this verdict was written.
         net: Name of the network, empty where no manifest says it.
+        parity: Of what was compared; of several outputs, that with the lowest SQNR.
+        outputs: Of every output by its name, where the two give features or maps; else empty.
         top1_drop: Points of top-1 that the candidate loses (negative: gains); None without labels.
         drop_low, drop_high: 95 % interval of it, from the images on which the two differ.
         num_only_reference, num_only_candidate: Images that only one of the two has right.
@@ -118,6 +124,7 @@ class Verdict:
     num_only_candidate: int | None
     limits: Limits
     checks: tuple[Check, ...]
+    outputs: dict[str, Parity] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     bad_images: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -142,8 +149,8 @@ def validate(options: ValidateOptions, progress: Progress = NO_PROGRESS) -> Verd
         MissingDependencyError: A backend or its device is not on this machine.
     """
     started = time.perf_counter()
-    reference = subject_of(options.reference, options.reference_backend)
-    candidate = subject_of(options.candidate, options.candidate_backend)
+    reference = subject_of(options.reference, options.reference_backend, labels=options.labels)
+    candidate = subject_of(options.candidate, options.candidate_backend, labels=options.labels)
     specs = choose_preprocess(reference, options.preprocess), choose_preprocess(candidate, options.preprocess)
     source = sampled_images(options.data, options.split, options.num_images, options.seed)
     limits = resolve_limits(options.thresholds, candidate.manifest.precision if candidate.manifest else None)
@@ -162,14 +169,16 @@ def validate(options: ValidateOptions, progress: Progress = NO_PROGRESS) -> Verd
             "preprocess": specs,
         },
     }
+    if options.labels is not None:
+        record["options"]["labels"] = options.labels
     if options.skip_bad:
         record["options"]["skip_bad"] = options.skip_bad
     bad = BadImages(options.skip_bad)
     if not options.force and is_up_to_date(out, **record):
         return replace(read_verdict(out), skipped=True)
     with (
-        open_subject(reference, num_threads=options.num_threads) as first,
-        open_subject(candidate, num_threads=options.num_threads) as second,
+        open_subject(reference, num_threads=options.num_threads, preprocess=specs[0]) as first,
+        open_subject(candidate, num_threads=options.num_threads, preprocess=specs[1]) as second,
     ):
         comparison = _Comparison(source, (reference, candidate), (first, second))
         progress.start(
@@ -205,35 +214,49 @@ class _Comparison:
 
     def __init__(self, source: ImageSource, subjects: tuple[Subject, Subject], runners: tuple[Runner, Runner]) -> None:
         self._source, self._subjects, self._runners = source, subjects, runners
-        self._labelled = bool(source.classes) and bool((source.labels >= 0).all())
-        self._parity = ParityMeter()
+        self._sides = [Answerer.of(subject, runner) for subject, runner in zip(subjects, runners, strict=True)]
+        self._decides = all(side.kind.names_classes for side in self._sides)
+        has_labels = bool(source.classes) and bool((source.labels >= 0).all())
+        self._unlabelled = "" if has_labels else "the images have no labels"
+        if not self._decides:
+            self._unlabelled = f"{self._sides[1].kind} name no class"
+        self._labelled = not self._unlabelled
+        self._meters: dict[str, ParityMeter] = {}
         self._maps: list[ClassMap] = []
         self._counters: list[AccuracyCounter] = []
         self._only = [0, 0]
 
     def add(self, reference: Batch, candidate: Batch) -> None:
-        outputs, seconds = [], []
-        for runner, batch in zip(self._runners, (reference, candidate), strict=True):
+        answers, seconds = [], []
+        for side, batch in zip(self._sides, (reference, candidate), strict=True):
             start = time.perf_counter()
-            outputs.append(logits_of(runner, batch.images))
+            answers.append(side.answer(batch.images))
             seconds.append(time.perf_counter() - start)
+        answers = comparable(self._sides, answers)
         if not self._labelled:
-            self._parity.add(*outputs)
+            self._measure(*answers)
             return
+        ((name, _),) = answers[0].items()
+        outputs = [answer[name] for answer in answers]
         if not self._maps:
             self._maps = [self._map(subject, o) for subject, o in zip(self._subjects, outputs, strict=True)]
-            self._counters = [AccuracyCounter(m) for m in self._maps]
+            self._counters = [
+                AccuracyCounter(m, num_ranked=side.top) for m, side in zip(self._maps, self._sides, strict=True)
+            ]
         # Columns in the data set's order, so that two files that number their classes differently still compare.
-        self._parity.add(*(o[:, m.to_output] for o, m in zip(outputs, self._maps, strict=True)))
+        self._measure(*({name: o[:, m.to_output]} for o, m in zip(outputs, self._maps, strict=True)))
         first, second = (
             counter.add(o, reference.labels, s) for counter, o, s in zip(self._counters, outputs, seconds, strict=True)
         )
         self._only[0] += int((first & ~second).sum())
         self._only[1] += int((second & ~first).sum())
 
+    def _measure(self, reference: Answer, candidate: Answer) -> None:
+        for name, values in reference.items():
+            self._meters.setdefault(name, ParityMeter()).add(values, candidate[name])
+
     def _map(self, subject: Subject, output: np.ndarray) -> ClassMap:
-        labels = subject.manifest.labels if subject.manifest else None
-        return map_classes(self._source, labels, output.shape[1], file=str(subject.file))
+        return map_classes(self._source, subject.labels, output.shape[1], file=str(subject.file))
 
     def _remarks(self) -> list[str]:
         """What the classes' names and the runners have to say."""
@@ -241,7 +264,10 @@ class _Comparison:
         return [*(m.note for m in self._maps), *(text for text in ran if not text.endswith(": "))]
 
     def verdict(self, out: Path, limits: Limits, *, same_pixels: bool) -> Verdict:
-        parity = self._parity.result()
+        parities = {name: meter.result() for name, meter in (self._meters or {"outputs": ParityMeter()}).items()}
+        if not self._decides:
+            parities = {name: replace(found, top1_agreement=None) for name, found in parities.items()}
+        parity = min(parities.values(), key=lambda found: -math.inf if found.sqnr_db is None else found.sqnr_db)
         sides = [
             _side(subject, runner, self._counters[i].result(runner.info, self._source) if self._counters else None)
             for i, (subject, runner) in enumerate(zip(self._subjects, self._runners, strict=True))
@@ -250,7 +276,7 @@ class _Comparison:
         if self._labelled and parity.num_rows:
             low, high = paired_drop_interval(*self._only, parity.num_rows)
             drop = 100 * (self._only[0] - self._only[1]) / parity.num_rows
-        checks = _checks(parity, limits, sides[0].accuracy, drop)
+        checks = _checks(parities, limits, self._decides, sides[0].accuracy, drop)
         manifest = self._subjects[1].manifest
         return Verdict(
             file=str(out),
@@ -268,7 +294,8 @@ class _Comparison:
             num_only_candidate=self._only[1] if self._labelled else None,
             limits=limits,
             checks=checks,
-            notes=tuple(_notes(parity, limits, self._labelled, same_pixels, self._remarks())),
+            outputs={} if self._decides else parities,
+            notes=tuple(_notes(parity, limits, self._unlabelled, same_pixels, self._remarks())),
         )
 
 
@@ -288,14 +315,19 @@ def _side(subject: Subject, runner: Runner, accuracy: Accuracy | None) -> Side:
     )
 
 
-def _checks(parity: Parity, limits: Limits, reference: Accuracy | None, drop: float | None) -> tuple[Check, ...]:
+def _checks(
+    parities: dict[str, Parity], limits: Limits, decides: bool, reference: Accuracy | None, drop: float | None
+) -> tuple[Check, ...]:
+    found = parities.values()
     checks = [
-        check_at_most("reference values not finite", parity.num_reference_nonfinite, 0),
-        check_at_most("candidate values not finite", parity.num_candidate_nonfinite, 0),
-        check_at_least("top-1 agreement", parity.top1_agreement, limits.min_agreement),
-        check_at_least("cosine of logits", parity.cosine, limits.min_cosine),
-        check_at_least("SQNR of logits (dB)", parity.sqnr_db, limits.min_sqnr_db),
+        check_at_most("reference values not finite", sum(parity.num_reference_nonfinite for parity in found), 0),
+        check_at_most("candidate values not finite", sum(parity.num_candidate_nonfinite for parity in found), 0),
     ]
+    for name, parity in parities.items():
+        if decides:
+            checks.append(check_at_least("top-1 agreement", parity.top1_agreement, limits.min_agreement))
+        checks.append(check_at_least(f"cosine of {name}", parity.cosine, limits.min_cosine))
+        checks.append(check_at_least(f"SQNR of {name} (dB)", parity.sqnr_db, limits.min_sqnr_db))
     if reference is not None:
         # A reference that does not know the classes proves nothing: wrong labels, class order or pixels show here.
         chance = 100 / len(reference.per_class)
@@ -304,13 +336,13 @@ def _checks(parity: Parity, limits: Limits, reference: Accuracy | None, drop: fl
     return tuple(checks)
 
 
-def _notes(parity: Parity, limits: Limits, labelled: bool, same_pixels: bool, remarks: list[str]) -> Iterator[str]:
+def _notes(parity: Parity, limits: Limits, unlabelled: str, same_pixels: bool, remarks: list[str]) -> Iterator[str]:
     yield from dict.fromkeys(note for note in remarks if note)
-    if not labelled:
-        yield "the images have no labels: the outputs were compared, accuracy was not measured"
+    if unlabelled:
+        yield f"{unlabelled}: the outputs were compared, accuracy was not measured"
     if not same_pixels:
         yield "the two files prepare images differently; each got the pixels its own manifest promises"
-    if labelled and parity.num_rows and 100 / parity.num_rows > limits.max_top1_drop:
+    if not unlabelled and parity.num_rows and 100 / parity.num_rows > limits.max_top1_drop:
         yield (
             f"{parity.num_rows} images can not resolve a drop of {limits.max_top1_drop} points: "
             f"one image is {100 / parity.num_rows:.2f}"

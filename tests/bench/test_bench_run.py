@@ -14,7 +14,7 @@ from resnet_deploy.bench.run import BenchOptions, BenchTarget, bench, cost_of, r
 from resnet_deploy.bench.timing import Sampling
 from resnet_deploy.core.artifacts import NetRecord, read_manifest, write_manifest
 from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, ConfigError, MissingDependencyError
-from resnet_deploy.core.specs import Precision
+from resnet_deploy.core.specs import OutputKind, Precision
 from resnet_deploy.nets.catalogue import CIFAR_PREPROCESS, find_net
 from resnet_deploy.nets.cost import net_cost
 
@@ -135,3 +135,5 @@ def test_a_network_outside_the_catalogue_has_no_costs(pooled: Path) -> None:
     manifest = read_manifest(pooled)
     assert None not in cost_of(manifest)
     assert cost_of(replace(manifest, net=NetRecord(name="resnet20+resnet56", num_classes=10))) == (None, None)
+    headless = NetRecord(name="resnet20", num_classes=10, output=OutputKind.MAPS)
+    assert cost_of(replace(manifest, net=headless)) == (None, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 from typer.testing import CliRunner
 
@@ -59,7 +60,8 @@ def test_a_file_without_its_manifest_is_timed_and_validated_once_its_pixels_are_
     verdict = json.loads(RUNNER.invoke(app, [*words, "--preprocess", "digits", "--json"]).stdout)
     assert verdict["parity"]["top1_agreement"] == 1.0
     for stage in (["calibrate", "bare.onnx", "--data", "digits"], ["quantize", "bare.onnx"], ["scan", "bare.onnx"]):
-        assert "bare.onnx has no manifest" in _run(*stage, code=2).stderr
+        message = " ".join(_run(*stage, code=2).stderr.split())
+        assert "bare.onnx has no manifest" in message and "`resnet-deploy import`" in message
     _run("import", "bare.onnx", *PIXELS, "--out", "again.fp32.onnx")
     _run("calibrate", "again.fp32.onnx", "--data", "digits", "--images", "8", "--threads", "1")
 
@@ -74,3 +76,76 @@ def test_a_file_of_one_batch_alone_is_validated_and_says_so_in_a_benchmark() -> 
     done = RUNNER.invoke(app, [*words, "--preprocess", "digits", "--json"])  # 30 is no multiple of 4
     verdict = json.loads(done.stdout)
     assert verdict["num_images"] == 30 and verdict["parity"]["top1_agreement"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"opset": 11}, {"dynamic": True, "opset": 17}, {"batch": 4}, {"dynamic": True, "softmax": True}],
+    ids=["static, opset 11", "any batch", "batch of 4", "softmax"],
+)
+def test_every_stage_takes_a_file_from_elsewhere_once_its_pixels_are_named(form: dict) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    Path("their.onnx").write_bytes(foreign_bytes(**form))
+    Path("names.txt").write_text("\n".join(str(digit) for digit in range(10)))
+    said = ["--preprocess", "digits", "--labels", "names.txt"]
+    calibrate = ["calibrate", "their.onnx", "--data", "digits", "--images", "16", "--threads", "1"]
+    # 32 x 32 px where digits has them so; a network of another size would be refused
+    done = _run(*calibrate, *said)
+    assert "their.onnx was made elsewhere: imported as their.fp32.onnx" in " ".join(done.stderr.split())
+    _run("quantize", "their.onnx")
+    quantised = json.loads(Path("their.int8.onnx.json").read_text())
+    assert quantised["labels"] == [str(digit) for digit in range(10)] and quantised["precision"] == "int8"
+    _run("build", "their.onnx", "their.int8.onnx", "--target", "sm89")
+    assert json.loads(Path("their.engine.json").read_text())["preprocess"] is None
+    (sane,) = json.loads(_run("sanity", "their.onnx", "--threads", "1", "--json").stdout)
+    assert sane["state"] == "passed" and sane["notes"]
+    images = ["--data", "digits", "--split", "test", "--images", "50"]
+    loose = ["--max-drop", "100", "--min-agreement", "0", "--min-cosine", "0", "--min-sqnr", "5"]
+    words = ["validate", "their.int8.onnx", "-r", "their.fp32.onnx", *images, *loose, "--json"]
+    verdict = json.loads(RUNNER.invoke(app, words).stdout)
+    assert {check["name"]: check["passed"] for check in verdict["checks"]}["SQNR of logits (dB)"], verdict["checks"]
+
+
+def test_labels_of_a_file_without_a_manifest_decide_which_output_is_which_class() -> None:
+    """The network's classes turned round: by name it is as right as before, by position it is not."""
+    _run("export", "--net", "resnet8", "--out", "net.fp32.onnx")
+    Path("net.fp32.onnx").rename("bare.onnx")
+    words = ["evaluate", "bare.onnx", "--data", "digits", "--split", "test", "--preprocess", "digits", "--json"]
+    straight = [str(digit) for digit in range(10)]
+    Path("names.txt").write_text("\n".join(straight))
+    by_position = json.loads(_run(*words).stdout)
+    by_name = json.loads(_run(*words, "--labels", "names.txt").stdout)
+    assert by_name["top1_percent"] == by_position["top1_percent"]
+    Path("names.txt").write_text("\n".join(straight[::-1]))
+    turned = json.loads(_run(*words, "--labels", "names.txt").stdout)
+    hits = [{c["name"]: c["num_hits"] for c in found["per_class"]} for found in (by_name, turned)]
+    assert hits[0] != hits[1]
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ({"two_outputs": True}, "has 2 outputs: y, z remedy: keep the one with the logits: resnet-deploy import"),
+        ({"dynamic": True, "pixels": "imagenet"}, "its preprocessing gives images of 224x224 px"),
+    ],
+)
+def test_what_can_not_be_validated_is_refused_before_any_image(form: dict, says: str) -> None:
+    pixels = form.pop("pixels", "digits")
+    Path("their.onnx").write_bytes(foreign_bytes(**form))
+    words = ["validate", "their.onnx", "-r", "their.onnx", "--data", "digits", "--split", "test", "--images", "20"]
+    assert says in " ".join(_run(*words, "--preprocess", pixels, code=2).stderr.split())
+
+
+def test_the_size_of_images_is_asked_for_where_a_benchmark_needs_it() -> None:
+    model = onnx.load_from_string(foreign_bytes(dynamic=True))
+    for axis, name in ((2, "h"), (3, "w")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    onnx.save(model, "any.onnx")
+    words = ["bench", "any.onnx", "--seconds", "0.01", "--json"]
+    assert "say it with --size 224, or --size 480x640" in " ".join(_run(*words, code=2).stderr.split())
+    assert json.loads(_run(*words, "--size", "40x56").stdout)["rows"][0]["timing"]
+    assert "--size 40x: not a size" in _run(*words, "--size", "40x", code=2).stderr
+    Path("fixed.onnx").write_bytes(foreign_bytes())
+    refused = " ".join(_run("bench", "fixed.onnx", "--size", "64", code=2).stderr.split())
+    assert "--size says 64x64 remedy: leave --size away" in refused
+    assert "--size was given without a file" in _run("bench", "--net", "resnet8", "--size", "64", code=2).stderr

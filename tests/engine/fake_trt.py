@@ -1,77 +1,78 @@
-"""A stand-in for NVIDIA's `tensorrt` 10.x that records the order of calls; for what can not run without a GPU.
+"""A stand-in for NVIDIA's `tensorrt` and `tensorrt_rtx`: records the order of calls, for what can not run without a GPU.
 
-Its "engine" adds 1 to its input. It has the common API only: no compute capabilities, no runtime configuration.
+Its "engine" adds 1 to its input; one without weights gives NaN until it is refitted. `tensorrt` has the common API
+only, as 10.13 and 11.x have it: a runtime configuration without graphs, strategies or caches.
 """
 
 from __future__ import annotations
 
+import threading
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from resnet_deploy.engine.cuda_driver import CudaDriver, Gpu
+from tests.engine.fake_builder import fake_building
 
 GPU = Gpu(name="Fake GPU", compute_capability="9.0", memory_bytes=1 << 30)
 DRIVER = CudaDriver(version="13.0", gpus=(GPU,), reason="")
 PLAN = b"ftrt" + bytes(20) + bytes((10, 16, 1, 11)) + bytes(100)
+STRIPPED = PLAN + b"stripped"
+STREAMS: dict[int, Any] = {}
+"""cudaStream_t -> the FakeDevice it belongs to."""
+
+ONE_PROFILE = (((1, 4), (2, 4), (3, 4)),)
 
 
-class FakeDevice:
-    """Host memory that plays the GPU's; an address is the index of a buffer."""
-
-    name = "Fake GPU"
-    stream_handle = 77
-
-    def __init__(self) -> None:
-        self.buffers: list[np.ndarray] = []
-
-    def upload(self, array: np.ndarray) -> Any:
-        return self._keep(array.copy())
-
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        return self._keep(np.full(shape, -7, dtype))
-
-    def download(self, buffer: Any) -> np.ndarray:
-        return buffer.array.copy()
-
-    def time_passes(self, one_pass: Any, iterations: int) -> np.ndarray:
-        for _ in range(iterations):
-            one_pass()
-        return np.full(iterations, 1e-3)
-
-    def _keep(self, array: np.ndarray) -> Any:
-        self.buffers.append(array)
-        address = len(self.buffers) - 1
-        return SimpleNamespace(array=array, data_ptr=lambda: address)
-
-
-def fake_tensorrt(device: FakeDevice | None = None, **faults: bool) -> Any:
+def fake_tensorrt(
+    device: Any = None,
+    *,
+    rtx: bool = False,
+    io_shape: tuple[int, ...] = (-1, 4),
+    profiles: tuple[tuple[tuple[int, ...], ...], ...] = ONE_PROFILE,
+    **faults: bool,
+) -> Any:
     """A module-like object.
 
     Args:
-        faults: "deserialize", "context", "shape", "address" or "execute": that call fails as TensorRT does,
-            with a log line and None or False.
+        device: Whose list of calls is written to.
+        rtx: Give it what only TensorRT-RTX has.
+        io_shape: Of the input and the output; -1 where `profiles` say it.
+        faults: "deserialize", "context", "profile", "shape", "address", "execute", "parse", "refit" or "cache": that
+            call fails as TensorRT does, with a log line and None or False.
     """
-    calls: list[tuple] = []
+    calls: list[tuple] = [] if device is None else device.calls
 
     class ILogger:
         class Severity:
             INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
 
-    def fails(what: str, logger: Any) -> bool:
-        calls.append((what,))
+    def fails(what: str, logger: Any, *details: Any) -> bool:
+        calls.append((what, *details))
         if faults.get(what):
             logger.log(ILogger.Severity.ERROR, f"{what} went wrong")
         return bool(faults.get(what))
 
     class Context:
-        def __init__(self, logger: Any) -> None:
-            self.logger, self.shapes, self.addresses = logger, {}, {}
+        def __init__(self, engine: Engine) -> None:
+            self.engine, self.logger = engine, engine.logger
+            self.profile, self.shapes, self.addresses, self.threads = 0, {}, {}, set()
+            weakref.finalize(self, calls.append, ("free context",))
 
-        def set_input_shape(self, name: str, shape: tuple) -> bool:
-            self.shapes[name] = shape
-            return not fails("shape", self.logger)
+        def set_optimization_profile_async(self, index: int, stream: int) -> bool:
+            assert stream in STREAMS
+            self.profile = index
+            return not fails("profile", self.logger, index)
+
+        def set_input_shape(self, name: str, wanted: tuple) -> bool:
+            self.shapes[name] = wanted
+            low, _, high = profiles[self.profile] if -1 in io_shape else (io_shape,) * 3
+            outside = not all(a <= b <= c for a, b, c in zip(low, wanted, high, strict=True))
+            if outside:
+                self.logger.log(ILogger.Severity.ERROR, "the shape is outside the profile")
+            return not fails("shape", self.logger) and not outside
 
         def get_tensor_shape(self, name: str) -> tuple:
             return self.shapes["images"]
@@ -81,17 +82,26 @@ def fake_tensorrt(device: FakeDevice | None = None, **faults: bool) -> Any:
             return not fails("address", self.logger)
 
         def execute_async_v3(self, stream: int) -> bool:
-            assert stream == FakeDevice.stream_handle
+            self.threads.add(threading.get_ident())
+            assert len(self.threads) == 1, "a context is for one thread"
             if fails("execute", self.logger):
                 return False
-            device.buffers[self.addresses["logits"]][...] = device.buffers[self.addresses["images"]] + 1
+            memory = STREAMS[stream].memory
+            image, logits = memory[self.addresses["images"]], memory[self.addresses["logits"]]
+            assert image.device_array.shape == self.shapes["images"]
+            engine = self.engine
+            STREAMS[stream].enqueue(
+                lambda: np.copyto(logits.device_array, image.device_array + np.float32(engine.bias))
+            )
             return True
 
     class Engine:
         num_io_tensors = 2
+        num_optimization_profiles = len(profiles)
 
-        def __init__(self, logger: Any) -> None:
-            self.logger = logger
+        def __init__(self, logger: Any, bias: float) -> None:
+            self.logger, self.bias, self.contexts = logger, bias, []
+            weakref.finalize(self, calls.append, ("free engine",))
 
         def get_tensor_name(self, index: int) -> str:
             return ("images", "logits")[index]
@@ -103,93 +113,101 @@ def fake_tensorrt(device: FakeDevice | None = None, **faults: bool) -> Any:
             return "FLOAT"
 
         def get_tensor_shape(self, name: str) -> tuple:
-            return (-1, 4)
+            return io_shape
 
         def get_tensor_profile_shape(self, name: str, profile: int) -> list:
-            return [(1, 4), (2, 4), (3, 4)]
+            return list(profiles[profile])
 
-        def create_execution_context(self) -> Context | None:
-            return None if fails("context", self.logger) else Context(self.logger)
+        def create_runtime_config(self) -> Any:
+            return RtxConfig() if rtx else SimpleNamespace(set_execution_context_allocation_strategy=None)
+
+        def create_execution_context(self, config: Any = None) -> Context | None:
+            assert (config is not None) == rtx
+            if rtx:
+                calls.append(("strategies", config.cuda_graph_strategy, config.strategy))
+                config.cache.compiled += 1
+            return None if fails("context", self.logger) else Context(self)
 
     class Runtime:
+        DLA_core = -1
+        engine_host_code_allowed = False
+
         def __init__(self, logger: Any) -> None:
             self.logger = logger
+            weakref.finalize(self, calls.append, ("free runtime",))
 
         def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
-            return None if fails("deserialize", self.logger) else Engine(self.logger)
+            calls.append(("runtime settings", self.DLA_core, self.engine_host_code_allowed))
+            bias = np.nan if data == STRIPPED else 1
+            return None if fails("deserialize", self.logger) else Engine(self.logger, bias)
 
+    class Cache:
+        compiled = 0
+
+        def deserialize(self, blob: bytes) -> bool:
+            calls.append(("cache read", blob))
+            return not faults.get("cache")
+
+        def serialize(self) -> bytes:
+            return f"kernels of {self.compiled} contexts".encode()
+
+    class RtxConfig:
+        cuda_graph_strategy = "DISABLED"
+        cache: Cache | None = None
+
+        @property
+        def dynamic_shapes_kernel_specialization_strategy(self) -> str:
+            return "LAZY"
+
+        @dynamic_shapes_kernel_specialization_strategy.setter
+        def dynamic_shapes_kernel_specialization_strategy(self, value: str) -> None:
+            self.strategy = value
+
+        def create_runtime_cache(self) -> Cache:
+            return Cache()
+
+        def set_runtime_cache(self, cache: Cache) -> None:
+            self.cache = cache
+
+    class Refitter:
+        def __init__(self, engine: Engine, logger: Any) -> None:
+            self.engine, self.logger, self.bias = engine, logger, None
+
+        def refit_cuda_engine(self) -> bool:
+            if fails("refit", self.logger):
+                return False
+            self.engine.bias = self.bias
+            return True
+
+        def get_missing_weights(self) -> list[str]:
+            return [] if self.bias else ["conv1.weight", "fc.weight"]
+
+    class OnnxParserRefitter:
+        num_errors = 0
+
+        def __init__(self, refitter: Refitter, logger: Any) -> None:
+            self.refitter, self.logger = refitter, logger
+
+        def refit_from_bytes(self, model: bytes) -> bool:
+            if fails("parse", self.logger, model):
+                return False
+            self.refitter.bias = 1
+            return True
+
+    rtx_only = {
+        "CudaGraphStrategy": SimpleNamespace(DISABLED="DISABLED", WHOLE_GRAPH_CAPTURE="WHOLE_GRAPH_CAPTURE"),
+        "DynamicShapesKernelSpecializationStrategy": SimpleNamespace(EAGER="EAGER", LAZY="LAZY"),
+    }
     return SimpleNamespace(
-        __name__=f"tensorrt_{id(calls)}",  # the logger is kept per module name
-        __version__="10.16.1.11",
+        __name__=f"tensorrt_{id(calls)}_{id(fails)}",  # the logger is kept per module name
+        __version__="1.7.1.116" if rtx else "10.16.1.11",
         calls=calls,
         ILogger=ILogger,
         TensorIOMode=SimpleNamespace(INPUT="in", OUTPUT="out"),
         nptype=lambda _: np.float32,
         Runtime=Runtime,
-        **_building(calls, ILogger),
+        Refitter=Refitter,
+        OnnxParserRefitter=OnnxParserRefitter,
+        **(rtx_only if rtx else {}),
+        **fake_building(calls, ILogger, PLAN),
     )
-
-
-def _building(calls: list[tuple], logger_class: Any) -> dict[str, Any]:
-    class Profile:
-        def set_shape(self, name: str, *shapes: tuple) -> None:
-            calls.append(("profile", name, shapes))
-
-    class Cache:
-        def serialize(self) -> bytes:
-            return b"times"
-
-    class Config:
-        builder_optimization_level = 3
-        progress_monitor = None
-
-        def clear_flag(self, flag: str) -> None:
-            calls.append(("clear", flag))
-
-        def add_optimization_profile(self, profile: Profile) -> None:
-            calls.append(("add profile",))
-
-        def create_timing_cache(self, data: bytes) -> Cache:
-            calls.append(("timing cache", data))
-            return Cache()
-
-        def set_timing_cache(self, cache: Cache, ignore_mismatch: bool) -> None:
-            assert ignore_mismatch is False
-
-        def get_timing_cache(self) -> Cache:
-            return Cache()
-
-    class Builder:
-        def __init__(self, logger: Any) -> None:
-            self.logger = logger
-
-        def create_network(self, flags: int) -> Any:
-            calls.append(("network", flags))
-            return SimpleNamespace(num_layers=5)
-
-        def create_builder_config(self) -> Config:
-            return Config()
-
-        def create_optimization_profile(self) -> Profile:
-            return Profile()
-
-        def build_serialized_network(self, network: Any, config: Config) -> bytes:
-            calls.append(("build", config.builder_optimization_level))
-            for text in ("a warning", "a warning", "another"):
-                self.logger.log(logger_class.Severity.WARNING, text)
-            self.logger.log(logger_class.Severity.INFO, "chatter")
-            return PLAN
-
-    class OnnxParser:
-        def __init__(self, network: Any, logger: Any) -> None:
-            pass
-
-        def parse_from_file(self, path: str) -> bool:
-            return True
-
-    return {
-        "Builder": Builder,
-        "OnnxParser": OnnxParser,
-        "BuilderFlag": SimpleNamespace(TF32="TF32"),
-        "NetworkDefinitionCreationFlag": SimpleNamespace(STRONGLY_TYPED=1, EXPLICIT_BATCH=0),
-    }

@@ -18,7 +18,8 @@ def test_every_backend_has_a_status_and_every_refusal_a_reason() -> None:
     for status in found:
         assert status.available == (status.device is not None) == (status.reason == "")
         assert status.available or status.reason.startswith("not run: ")
-    assert found[0].available and found[1].available
+    ready = {status.name for status in found if status.available}
+    assert {"torch", "torch-fp16", "onnxruntime", "onnxruntime-cpu"} <= ready
 
 
 def test_a_backend_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,6 +31,22 @@ def test_a_backend_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.
     status = {entry.name: entry for entry in available_backends()}
     assert (status["openvino"].reason, status["openvino"].install) == ("not run: not installed", "pip install openvino")
     assert status["tensorrt"].reason == "not run: not installed" and "tensorrt" in status["tensorrt"].install
+
+
+def test_without_onnxruntime_all_its_backends_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = availability.importlib.util.find_spec
+    monkeypatch.setattr(
+        availability.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else real(name)
+    )
+    mine = [status for status in available_backends() if status.name.startswith("onnxruntime")]
+    assert len(mine) == 4 and {(s.available, s.install) for s in mine} == {(False, "pip install onnxruntime")}
+
+
+def test_without_a_compiler_only_what_compiles_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    status = {entry.name: entry for entry in available_backends()}
+    assert status["torch-compile-fp16"].reason == "not run: torch.compile needs a C++ compiler on a processor"
+    assert status["torch-fp16"].available
 
 
 def test_with_a_gpu_an_installed_product_is_available(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import onnx
 import pytest
 
 from resnet_deploy.core.artifacts import manifest_path, read_manifest
@@ -17,7 +18,9 @@ from resnet_deploy.core.errors import (
 from resnet_deploy.core.progress import NO_PROGRESS
 from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
 from resnet_deploy.engine import build
-from resnet_deploy.engine.build import BatchProfile, BuildOptions, build_engine
+from resnet_deploy.engine.build import build_engine
+from resnet_deploy.engine.build_options import BatchProfile, BuildOptions, HardwareCompatibility, SizeProfile
+from resnet_deploy.engine.contract import ShapeProfile
 from resnet_deploy.engine.cuda_driver import query_cuda_driver
 from resnet_deploy.engine.open import open_runner
 from resnet_deploy.engine.products import PRODUCTS
@@ -31,7 +34,9 @@ def no_gpu() -> None:
 @pytest.mark.parametrize("precision", MAIN_PRECISIONS)
 def test_an_engine_of_each_precision_is_built_without_a_gpu(save_onnx, rtx, precision: Precision) -> None:
     source = save_onnx(precision.value, manifest=True)
-    result = build_engine(BuildOptions(onnx=source, targets=("sm86", "sm89"), batch=BatchProfile(min=1, opt=2, max=4)))
+    result = build_engine(
+        BuildOptions(onnx=source, targets=("sm86", "sm89"), batches=(BatchProfile(min=1, opt=2, max=4),))
+    )
     assert result.file == source.with_suffix(".engine")
     assert (result.product, result.product_version, result.precision) == ("tensorrt-rtx", rtx.__version__, precision)
     assert result.targets == ("sm86", "sm89")
@@ -42,7 +47,9 @@ def test_an_engine_of_each_precision_is_built_without_a_gpu(save_onnx, rtx, prec
     assert manifest.input_sha256("onnx") == read_manifest(source).sha256
     assert manifest.versions["tensorrt-rtx"] == rtx.__version__
     assert manifest.details["target_mask"] == 0x0C
-    assert manifest.details["profile"] == {"min": 1, "opt": 2, "max": 4}
+    assert manifest.details["profiles"] == [{"min": [1, 3, 16, 16], "opt": [2, 3, 16, 16], "max": [4, 3, 16, 16]}]
+    assert manifest.details["sanity"]["state"] in ("not run", "passed")
+    assert any("Engine generation completed" in text for _, text in manifest.details["log"])
     assert manifest.details["parsed_layers"] > 4 and manifest.details["seconds"] > 0
     assert manifest.details["inputs"] == [{"name": "images", "dtype": "float32", "shape": ["N", 3, 16, 16]}]
 
@@ -80,14 +87,55 @@ def test_an_unchanged_build_is_skipped_and_any_change_is_not(save_onnx, rtx) -> 
     assert (again.targets, again.seconds, again.size_bytes) == (first.targets, first.seconds, first.size_bytes)
     assert not build_engine(BuildOptions(onnx=source, force=True)).skipped
     assert not build_engine(BuildOptions(onnx=source, targets=("sm89",))).skipped
-    assert not build_engine(BuildOptions(onnx=source, batch=BatchProfile(max=16))).skipped
+    assert not build_engine(BuildOptions(onnx=source, batches=(BatchProfile(max=16),))).skipped
     save_onnx("fp16", name=source.name)
-    assert build_engine(BuildOptions(onnx=source, batch=BatchProfile(max=16))).precision == Precision.FP16
+    assert build_engine(BuildOptions(onnx=source, batches=(BatchProfile(max=16),))).precision == Precision.FP16
 
 
 def test_a_fixed_batch_is_kept(save_onnx, rtx) -> None:
     file = build_engine(BuildOptions(onnx=save_onnx("fp32", batch=4))).file
-    assert read_manifest(file).details["profile"] == {"fixed": 4}
+    assert read_manifest(file).details["profiles"] == []
+
+
+def test_several_profiles_are_one_engine(save_onnx, rtx) -> None:
+    batches = (BatchProfile(min=1, opt=1, max=1), BatchProfile(min=2, opt=4, max=8))
+    result = build_engine(BuildOptions(onnx=save_onnx("fp32"), batches=batches))
+    assert [(p.min[0], p.opt[0], p.max[0]) for p in result.profiles] == [(1, 1, 1), (2, 4, 8)]
+    again = build_engine(BuildOptions(onnx=result.file.with_suffix(".onnx"), batches=batches))
+    assert again.skipped and again.profiles == result.profiles
+    assert not build_engine(BuildOptions(onnx=result.file.with_suffix(".onnx"), batches=batches[::-1])).skipped
+
+
+def free_size(file: Path) -> Path:
+    model = onnx.load(file)
+    for axis, name in ((2, "H"), (3, "W")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    onnx.save(model, file)
+    return file
+
+
+def test_a_network_for_any_size_is_built_for_the_sizes_asked_for(save_onnx, rtx) -> None:
+    source = free_size(save_onnx("fp16"))
+    with pytest.raises(ConfigError, match=r"takes images of any size, input images is \['N', 3, 'H', 'W'\]") as caught:
+        build_engine(BuildOptions(onnx=source))
+    assert "--size 224" in caught.value.remedy
+    size = SizeProfile(min=(8, 16), opt=(16, 16), max=(32, 24))
+    result = build_engine(BuildOptions(onnx=source, size=size))
+    assert result.profiles == (ShapeProfile(min=(1, 3, 8, 16), opt=(8, 3, 16, 16), max=(32, 3, 32, 24)),)
+
+
+def test_an_engine_without_weights_needs_a_gpu_to_be_built(save_onnx, rtx) -> None:
+    no_gpu()
+    with pytest.raises(MissingDependencyError, match="builds engines without weights only where there is a GPU"):
+        build_engine(BuildOptions(onnx=save_onnx("fp32"), strip=True))
+
+
+def test_a_workspace_that_is_too_small_says_so(save_onnx, rtx) -> None:
+    # 32 images [8, 16, 16] in and out of the ReLU alone are 512 KiB; the largest batch is what has to fit
+    options = BuildOptions(onnx=save_onnx("fp32"), batches=(BatchProfile(max=1024),), workspace_mib=1)
+    with pytest.raises(EngineBuildError, match="OutOfMemory|workspace limit") as caught:
+        build_engine(options)
+    assert "workspace is too small" in caught.value.remedy
 
 
 def test_tf32_is_another_engine(save_onnx, rtx) -> None:
@@ -157,21 +205,26 @@ def test_tensorrt_needs_its_package_and_a_gpu(save_onnx) -> None:
     [
         ({"product": "tensorflow"}, "unknown product 'tensorflow'"),
         ({"optimization_level": 6}, "optimization level is 6"),
-        ({"product": "tensorrt-rtx", "optimization_level": 3}, "tensorrt-rtx has no optimization level"),
+        ({"workspace_mib": 0}, "workspace is 0 MiB"),
+        ({"dla_core": -1}, "DLA core is -1"),
+        ({"batches": ()}, "no batch profile"),
+        ({"batches": (BatchProfile(), BatchProfile())}, "given twice"),
+        ({"pin_timing_cache": True}, "pinned timing cache must be named"),
         ({"targets": ("sm86", "sm86")}, "one GPU twice"),
-        ({"product": "tensorrt-rtx", "timing_cache": Path("t.cache")}, "tensorrt-rtx has no timing cache"),
         ({"out": Path("net.plan")}, r"out is net\.plan"),
+        ({"product": "tensorrt-rtx", "optimization_level": 3}, "tensorrt-rtx has no optimization level"),
+        ({"product": "tensorrt-rtx", "timing_cache": Path("t.cache")}, "tensorrt-rtx has no timing cache"),
+        ({"product": "tensorrt-rtx", "version_compatible": True}, "tensorrt-rtx has no version-compatible engines"),
+        ({"product": "tensorrt-rtx", "dla_core": 0, "optimization_level": 1}, "no optimization level.*; no DLA"),
+        (
+            {"product": "tensorrt-rtx", "hardware_compatibility": HardwareCompatibility.AMPERE_PLUS},
+            "tensorrt-rtx has no hardware compatibility level",
+        ),
     ],
 )
 def test_wrong_options_are_refused(options: dict, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         BuildOptions(onnx=Path("net.onnx"), **options)
-
-
-@pytest.mark.parametrize("sizes", [(0, 1, 1), (2, 1, 4), (1, 5, 4)])
-def test_wrong_batch_profiles_are_refused(sizes: tuple[int, int, int]) -> None:
-    with pytest.raises(ConfigError, match="batch profile {}:{}:{}".format(*sizes)):
-        BatchProfile(min=sizes[0], opt=sizes[1], max=sizes[2])
 
 
 def test_a_truncated_onnx_file_and_a_foreign_manifest_are_refused(save_onnx, rtx) -> None:

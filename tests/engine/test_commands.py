@@ -18,14 +18,14 @@ def call(*arguments: object) -> Result:
 
 def test_build_makes_an_engine_beside_each_file(save_onnx, rtx) -> None:
     files = [save_onnx("fp32"), save_onnx("fp16")]
-    result = call("build", *files, "--target", "sm86,sm89", "--batch-profile", "1:2:4")
+    result = call("build", *files, "--target", "sm86,sm89", "--profile", "1:2:4")
     assert result.exit_code == 0, result.output
     assert all(file.with_suffix(".engine").is_file() for file in files)
     assert "sm86 sm89" in result.stdout and rtx.__version__ in result.stdout
     once_for_each = ["--target", "sm86", "--target", "sm89"]
-    again = json.loads(call("build", *files, *once_for_each, "--batch-profile", "1:2:4", "--json").stdout)
-    assert [entry["skipped"] for entry in again] == [True, True]
-    assert [entry["precision"] for entry in again] == ["fp32", "fp16"]
+    again = json.loads(call("build", *files, *once_for_each, "--profile", "1:2:4", "--json").stdout)
+    assert [entry["state"] for entry in again["engines"]] == ["up to date", "up to date"]
+    assert [entry["precision"] for entry in again["engines"]] == ["fp32", "fp16"]
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def test_build_makes_an_engine_beside_each_file(save_onnx, rtx) -> None:
     [
         (["--target", "sm90"], 2, "can not build for sm90"),
         (["--target", "sm75"], 4, "FP32 GEMM"),
-        (["--batch-profile", "8"], 2, "write min:opt:max"),
-        (["--batch-profile", "4:2:1"], 2, "1 <= min <= opt <= max"),
+        (["--profile", "1:8"], 2, "write min:opt:max"),
+        (["--profile", "4:2:1"], 2, "1 <= min <= opt <= max"),
         (["--product", "tvm"], 2, "unknown product 'tvm'"),
     ],
 )

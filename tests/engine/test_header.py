@@ -4,6 +4,8 @@ import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from resnet_deploy.core.errors import ArtifactError
 from resnet_deploy.engine.build import BuildOptions, build_engine
@@ -80,3 +82,49 @@ def test_a_real_engine_cut_anywhere_is_refused(save_onnx, rtx) -> None:
         file.write_bytes(whole[:size])
         with pytest.raises(ArtifactError):
             read_engine_header(file)
+
+
+@pytest.mark.parametrize(("precision", "num_weights"), [("fp32", 306), ("fp16", 306)])
+def test_a_real_header_tells_the_size_of_the_weights(save_onnx, rtx, precision: str, num_weights: int) -> None:
+    header = read_engine_header(build_engine(BuildOptions(onnx=save_onnx(precision), targets=("sm86",))).file)
+    bytes_each = 2 if precision == "fp16" else 4
+    # 8 filters of 3x3x3 and a linear layer of 10x8 with bias; the builder adds tables of its own, far below 2 KiB
+    assert num_weights * bytes_each <= header.weights_bytes < num_weights * bytes_each + 2048
+
+
+def test_a_table_of_sections_that_leaves_the_file_tells_no_weights(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    data = bytearray(file.read_bytes())
+    struct.pack_into("<I", data, 8, 1)
+    struct.pack_into("<4s4xQQ", data, 64, b"THGW", 100, 64)
+    file.write_bytes(data)
+    assert read_engine_header(file).weights_bytes == 64
+    for count, offset, length in ((1, 101, 64), (1, 2**64 - 1, 64), (17, 100, 64), (2**32 - 1, 100, 64), (0, 100, 64)):
+        struct.pack_into("<I", data, 8, count)
+        struct.pack_into("<4s4xQQ", data, 64, b"THGW", offset, length)
+        file.write_bytes(data)
+        assert read_engine_header(file).weights_bytes is None
+
+
+def test_a_refusal_says_what_the_file_looks_like(tmp_path: Path) -> None:
+    file = tmp_path / "net.engine"
+    file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ArtifactError, match="Git LFS pointer, not the file itself"):
+        read_engine_header(file)
+
+
+@settings(max_examples=200, deadline=None)
+@given(magic=st.sampled_from([b"", b"ftrt", b"vtrt"]), rest=st.binary(max_size=500), whole=st.booleans())
+def test_no_bytes_crash_the_reader(tmp_path_factory, magic: bytes, rest: bytes, whole: bool) -> None:
+    data = bytearray(magic + rest)
+    if whole and len(data) >= 24:
+        struct.pack_into("<Q", data, 16, len(data))
+    file = tmp_path_factory.getbasetemp() / "any.engine"
+    file.write_bytes(data)
+    try:
+        header = read_engine_header(file)
+    except ArtifactError as error:
+        assert str(file) in error.message and error.remedy
+    else:
+        assert data[:4] in (b"ftrt", b"vtrt") and len(data) >= 64
+        assert header.weights_bytes is None or header.weights_bytes <= len(data)

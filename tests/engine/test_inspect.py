@@ -26,7 +26,7 @@ def test_an_engine_tells_its_product_targets_and_origin(engine: Path, rtx) -> No
     assert found.facts["product"] == f"tensorrt-rtx {rtx.__version__}"
     assert (found.facts["runs on"], found.facts["target mask"]) == ("sm89", "0x8")
     assert found.facts["precision"] == "int8"
-    assert found.facts["batch"] == "min 1, opt 8, max 32"
+    assert found.facts["shapes"] == "1x3x16x16 to 32x3x16x16, tuned for 8x3x16x16"
     assert found.facts["inputs"] == "images float32 [N, 3, 16, 16]"
     assert [(o.depth, o.role, o.name, o.state) for o in found.origins] == [(1, "onnx", "small.int8.onnx", "unchanged")]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +110,8 @@ def test_a_file_of_one_batch_size_is_given_so_many_at_a_time(save_onnx, images: 
     ):
         assert (fixed.info.fixed_batch, free.info.fixed_batch) == (4, None)
         np.testing.assert_allclose(logits_of(fixed, six), logits_of(free, six), **SAME)
-        with pytest.raises(EngineRunError, match="batch of 6 in input images, the file takes 4 and no other"):
-            fixed.run({"images": six})
+        with pytest.raises(EngineRunError, match="takes a batch of 4 alone, not 6"):
+            fixed.timed_loop({"images": six}, 1)
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
@@ -192,6 +193,25 @@ def test_results_do_not_alias_the_next_run(save_onnx, images: np.ndarray) -> Non
             kept = first.copy()
             runner.run({"images": images * 3})
             np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_forks_of_one_network_run_in_threads(save_onnx, images: np.ndarray, backend: str) -> None:
+    if backend == "openvino":
+        openvino_or_skip()
+    runner = open_runner(save_onnx("fp32"), backend=backend, num_threads=1)
+    inputs = [images * factor for factor in (1, 2, 3)]
+    wanted = [runner.run({"images": x})["logits"] for x in inputs]
+
+    def work(index: int) -> int:
+        with runner.fork() as fork:
+            return sum((fork.run({"images": inputs[index]})["logits"] != wanted[index]).any() for _ in range(30))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(work, range(3))) == [0, 0, 0]
+    runner.close()
+    with pytest.raises(EngineRunError, match="closed"):
+        runner.fork()
 
 
 def test_a_closed_runner_says_so(save_onnx, images: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from resnet_deploy.core.artifacts import read_manifest, write_manifest
 from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, ConfigError, DataError, TrainError
-from resnet_deploy.core.specs import Precision, UnsignedRelu
+from resnet_deploy.core.specs import OutputKind, Precision, UnsignedRelu
 from resnet_deploy.data.batches import input_batches
 from resnet_deploy.data.source import open_images
 from resnet_deploy.export.onnx_export import ExportOptions, export_onnx
@@ -280,6 +280,19 @@ def test_a_file_with_unsigned_relu_outputs_is_refused(files, tmp_path):
     with pytest.raises(ConfigError, match="has unsigned ReLU outputs") as caught:
         train(options(files, tmp_path / "a.onnx", int8=shifted, fp32=files.fp32))
     assert "--unsigned-relu off" in caught.value.remedy
+
+
+def test_a_file_that_gives_probabilities_is_refused(files, tmp_path):
+    softmax = tmp_path / "p.int8.onnx"
+    softmax.write_bytes(files.int8.read_bytes())
+    parent = read_manifest(files.int8)
+    net = replace(parent.net, output=OutputKind.SOFTMAX)
+    inputs = {"onnx": files.fp32}
+    write_manifest(
+        softmax, kind="onnx", stage="quantize", net=net, inputs=inputs, parent=parent, precision=Precision.INT8
+    )
+    with pytest.raises(ArtifactError, match=r"p\.int8\.onnx gives softmax, training starts from logits"):
+        train(options(files, tmp_path / "a.onnx", int8=softmax, fp32=files.fp32))
 
 
 def test_images_of_other_classes_are_refused(files, tmp_path):
