@@ -19,8 +19,8 @@ test: $(STAMP)  ## the plain tests: offline, on a CPU, in minutes
 test-slow: $(STAMP)  ## the plain tests and the slow ones
 	$(PYTEST) -m "not gpu and not peer"
 
-gpu-check: $(STAMP)  ## on a machine with an NVIDIA GPU: a skipped GPU test is a failure
-	RESNET_DEPLOY_REQUIRE_GPU=1 $(PYTEST) -m "gpu or trt"
+gpu-check: $(STAMP)  ## on a machine with an NVIDIA GPU: all that needs one, into a dated report under docs/benchmarks; ARGS=--help
+	$(BIN)/python benchmarks/gpu_check.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,0 +1,474 @@
+"""The steps of `gpu_check`: each answers questions of docs/reference/unverified.md with numbers.
+
+A step gives rows for its table and fails where something is wrong; what can not be asked here (a product that is not
+installed, an engine where no GPU runs it) is a row that says so. In a rehearsal engines are built and not run, and
+ONNX Runtime's and OpenVINO's processors stand in for a GPU's, so that the code is the same.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SQNR_LIMITS_DB = {"fp32": 80.0, "fp16": 40.0, "bf16": 25.0, "int8": 25.0}
+"""Engine against the same ONNX file in ONNX Runtime on the processor. FP32: 1e-4 of the logits, the order of sums.
+FP16 (BF16): 11 (8) bits a value, errors that add up over 20 to 150 layers. INT8: the same integers but where a value
+lies on the border of two, and FP16 between."""
+
+NUM_IMAGES = 16
+REHEARSAL_TARGET = "sm89"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What every step is told; see the options of gpu_check."""
+
+    folder: Path
+    rehearse: bool
+    net: str
+    batches: tuple[int, ...]
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What a step found.
+
+    Attributes:
+        state: "passed", "failed", or "not run" where nothing of it could be asked here.
+        summary: One line.
+        rows: Of its table; every row may have columns of its own.
+    """
+
+    name: str
+    state: str = "passed"
+    summary: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run_step(name: str, setting: Setting) -> Outcome:
+    """Run one step in this process ("latency:resnet18" is the step of one net); an error of ours fails it."""
+    from resnet_deploy.core.errors import ResnetDeployError
+
+    outcome, begun = Outcome(name=name), time.perf_counter()
+    try:
+        for row in step_of(name)(setting):
+            outcome.rows.append(row)
+    except ResnetDeployError as error:
+        outcome.state, outcome.summary = "failed", error.message
+    results = [row.get("result", "") for row in outcome.rows]
+    if any(result.startswith("FAILED") for result in results):
+        outcome.state = "failed"
+    elif outcome.rows and outcome.state != "failed" and all(result.startswith("not run") for result in results):
+        outcome.state = "not run"
+    passed = sum(result == "passed" for result in results)
+    outcome.summary = outcome.summary or f"{passed} of {len(results)} passed"
+    outcome.seconds = time.perf_counter() - begun
+    return outcome
+
+
+def machine(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Does `doctor` say of the GPU what nvidia-smi says, and do PyTorch and ONNX Runtime reach it?"""
+    from resnet_deploy.engine.availability import available_backends
+    from resnet_deploy.engine.cuda_driver import query_cuda_driver
+
+    query = ["nvidia-smi", "--query-gpu=name,compute_cap,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError) as error:
+        said = []
+        yield {"what": "nvidia-smi", "got": str(error), "result": "not run: no nvidia-smi"}
+    for line, gpu in zip(said, query_cuda_driver().gpus, strict=False):
+        name, capability, mib = (part.strip() for part in line.split(","))
+        # the driver keeps some of the memory for itself, and rounds
+        same = name == gpu.name and capability == gpu.compute_capability
+        same = same and abs(int(mib) - gpu.memory_bytes / 2**20) < 0.05 * int(mib)
+        own = f"{gpu.name}, {gpu.compute_capability}, {gpu.memory_bytes >> 20}"
+        yield {"what": "libcuda against nvidia-smi", "got": f"{own} / {line}", "result": _passed(same)}
+    for status in available_backends():
+        wanted = status.name in ("torch", "onnxruntime")
+        on_gpu = status.available and status.device not in ("cpu", None)
+        reason = status.reason.removeprefix("not run: ") or "it computes on the processor"
+        result = "passed" if on_gpu else f"not run: {reason}"
+        if wanted and not on_gpu and not setting.rehearse:
+            result = "FAILED: it does not reach the GPU"
+        yield {"what": status.name, "got": f"{status.version} on {status.device}", "result": result}
+
+
+def tests(setting: Setting) -> Iterator[dict[str, Any]]:
+    """All tests marked `gpu` or `trt`; a skipped one is a failure where there is a GPU."""
+    report = setting.folder / "tests.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu or trt", f"--junitxml={report.resolve()}"]
+    variables = {**os.environ, **({} if setting.rehearse else {"RESNET_DEPLOY_REQUIRE_GPU": "1"})}
+    done = subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, check=False)
+    if not report.is_file():
+        yield {"test": "pytest", "result": f"FAILED: it ended with {done.returncode}: {done.stdout[-300:]}"}
+        return
+    cases = list(ElementTree.parse(report).iter("testcase"))
+    if not cases:
+        yield {"test": "pytest", "result": f"FAILED: no test ran (exit code {done.returncode}): {done.stdout[-300:]}"}
+    for case in cases:
+        name = f"{case.get('classname')}.{case.get('name')}"
+        problem = next((part for part in case if part.tag in ("failure", "error")), None)
+        skipped = case.find("skipped")
+        if problem is not None:
+            yield {"test": name, "result": f"FAILED: {problem.get('message', '')[:200]}"}
+        elif skipped is not None:
+            yield {"test": name, "result": f"not run: {skipped.get('message', '')}"}
+        else:
+            yield {"test": name, "result": "passed"}
+
+
+def engines(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Does each product build each precision for this GPU, do the engines run, and do they compute what ONNX Runtime does?"""
+    for product in _products():
+        for precision, onnx in _onnx_of(setting, setting.net).items():
+            row = {"product": product, "engine": f"{setting.net} {precision}"}
+            built = _build(setting, row, onnx, product=product, name=f"{product}.{precision}")
+            yield from _checked(setting, row, built, onnx, str(precision))
+    yield from _absent_products()
+
+
+def build_options(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Does every option of `build` give an engine that runs, where the product has it?"""
+    from resnet_deploy.core.errors import ConfigError
+    from resnet_deploy.engine.build_options import BatchProfile, HardwareCompatibility
+
+    one = BatchProfile(min=1, opt=1, max=1)
+    choices: dict[str, dict[str, Any]] = {
+        "two profiles": {"batches": (one, BatchProfile(min=2, opt=8, max=32))},
+        "strip": {"strip": True},
+        "refit": {"refit": True},
+        "workspace 512 MiB": {"workspace_mib": 512},
+        "optimization level 5": {"optimization_level": 5},
+        "timing cache": {"timing_cache": setting.folder / "kernel.timings"},
+        "timing cache, pinned": {"timing_cache": setting.folder / "kernel.timings", "pin_timing_cache": True},
+        "ampere-plus": {"hardware_compatibility": HardwareCompatibility.AMPERE_PLUS},
+        "version-compatible": {"version_compatible": True},
+    }
+    onnx = _onnx_of(setting, setting.net)
+    file = next(file for precision, file in onnx.items() if precision == "fp16")
+    for product in _products():
+        for name, options in choices.items():
+            row = {"product": product, "engine": f"{setting.net} fp16", "option": name}
+            try:
+                built = _build(
+                    setting, row, file, product=product, name=f"{product}.{name.replace(' ', '-')}", **options
+                )
+            except ConfigError as error:
+                yield {**row, "result": f"not run: {error.message}"}
+                continue
+            yield from _checked(setting, row, built, file, "fp16")
+    yield from _absent_products()
+
+
+def cuda_graphs(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Are the outputs with and without CUDA graphs the same bits, and what do graphs save?"""
+    for product, engine in _fp16_engines(setting):
+        answers = {}
+        for graphs in (True, False):
+            with _opened(setting, engine, cuda_graphs=graphs) as runner:
+                answers[graphs] = (
+                    _answers(runner, 1, 3, 8),
+                    _p50_ms(runner, 1),
+                    runner.info.cuda_graphs,
+                    runner.info.note,
+                )
+        (with_graphs, graph_ms, used, note), (without, plain_ms, _, _) = answers[True], answers[False]
+        same = all(np.array_equal(a, b) for a, b in zip(with_graphs, without, strict=True))
+        result = _passed(same) if used or setting.rehearse else f"FAILED: no graphs: {note}"
+        yield {
+            "product": product,
+            "with, p50 ms": graph_ms,
+            "without, p50 ms": plain_ms,
+            "note": note,
+            "result": result,
+        }
+    yield from _absent_products()
+
+
+def threads(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Do four threads with a runner each, over one engine, get what one thread gets?"""
+    from resnet_deploy.core.errors import ResnetDeployError
+
+    for product, engine in _fp16_engines(setting):
+        with _opened(setting, engine) as runner:
+            expected = _answers(runner, 1, 4)
+            runners = [runner.fork() for _ in range(4)]
+            wrong: list[str] = []
+
+            def work(mine: Any, expected: list[np.ndarray] = expected, wrong: list[str] = wrong) -> None:
+                try:
+                    for _ in range(25):
+                        got = _answers(mine, 1, 4)
+                        if not all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True)):
+                            wrong.append("other bits")
+                except ResnetDeployError as error:  # it must reach the report
+                    wrong.append(str(error))
+                finally:
+                    mine.close()
+
+            begun = time.perf_counter()
+            workers = [threading.Thread(target=work, args=(mine,)) for mine in runners]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+            seconds = time.perf_counter() - begun
+        result = "passed" if not wrong else f"FAILED: {len(wrong)} of 100: {wrong[0]}"
+        yield {"product": product, "200 passes in s": seconds, "result": result}
+    yield from _absent_products()
+
+
+def runtime_cache(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Does TensorRT-RTX's runtime cache make the second opening shorter, with the same bits?"""
+    for product, engine in _fp16_engines(setting):
+        if product != "tensorrt-rtx" or setting.rehearse:
+            yield {"product": product, "result": "not run: it compiles nothing when it is opened here"}
+            continue
+        cache = setting.folder / "kernels.cache"
+        cache.unlink(missing_ok=True)
+        seconds, answers = [], []
+        for _ in range(2):
+            begun = time.perf_counter()
+            with _opened(setting, engine, runtime_cache=cache) as runner:
+                answers.append(_answers(runner, 1, 8))
+                seconds.append(time.perf_counter() - begun)
+        same = all(np.array_equal(a, b) for a, b in zip(*answers, strict=True))
+        row = {"product": product, "first s": seconds[0], "second s": seconds[1], "KiB": cache.stat().st_size / 1024}
+        yield {**row, "result": _passed(same and seconds[1] < seconds[0])}
+
+
+def tf32(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Is the FP32 engine exact without TF32, and what does TF32 cost and save?"""
+    onnx = next(file for precision, file in _onnx_of(setting, setting.net).items() if precision == "fp32")
+    for product in _products():
+        for allowed in (False, True):
+            row = {"product": product, "tf32": allowed}
+            built = _build(setting, row, onnx, product=product, name=f"{product}.tf32-{allowed}", tf32=allowed)
+            for found in _checked(setting, row, built, onnx, "fp16" if allowed else "fp32"):
+                if built is not None and not setting.rehearse:
+                    with _opened(setting, built) as runner:
+                        found["p50 ms, batch 8"] = _p50_ms(runner, 8)
+                yield found
+
+
+def layers(setting: Setting) -> Iterator[dict[str, Any]]:
+    """What does the engine inspector say of the INT8 engine, in the layout of each product?"""
+    onnx = next(file for precision, file in _onnx_of(setting, setting.net).items() if precision == "int8")
+    for product in _products():
+        row: dict[str, Any] = {"product": product}
+        built = _build(setting, row, onnx, product=product, name=f"{product}.layers")
+        if built is None:
+            yield row
+            continue
+        command = [sys.executable, "-m", "resnet_deploy", "inspect", str(built), "--layers", "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        (setting.folder / f"layers.{product}.json").write_text(done.stdout)
+        words = done.stderr.strip().splitlines()
+        state = "passed" if done.returncode == 0 else f"FAILED: {done.returncode}: {words[-1] if words else ''}"
+        if setting.rehearse and done.returncode == 0:
+            state = "not run: the expectation from the graph was printed, no engine was asked"
+        yield {**row, "written to": f"layers.{product}.json", "result": state}
+
+
+def preflight(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Does `preflight` say that an engine built here fits here?"""
+    for product, engine in _fp16_engines(setting, stand_in=False):
+        command = [sys.executable, "-m", "resnet_deploy", "preflight", str(engine)]
+        command += [] if setting.rehearse else ["--require-gpu"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        words = " ".join((done.stderr or done.stdout).split())[-300:]
+        state = _passed(done.returncode == 0)
+        if setting.rehearse and done.returncode == 0:
+            state = "not run: there is no GPU to compare with"
+        yield {"product": product, "said": words, "exit code": done.returncode, "result": state}
+
+
+def latency(setting: Setting, net: str) -> Iterator[dict[str, Any]]:
+    """Latency: engines against torch eager, torch.compile and ONNX Runtime, one after the other in one run."""
+    from resnet_deploy.bench.run import BenchOptions, BenchTarget, bench
+    from resnet_deploy.bench.timing import Sampling
+
+    onnx = _onnx_of(setting, net)
+    checkpoint = next(iter(onnx.values())).with_name(f"{net}.safetensors")
+    torch_backends = ("torch", "torch-compile") if setting.rehearse else _TORCH_BACKENDS
+    targets = [BenchTarget(file=checkpoint, backend=backend) for backend in torch_backends]
+    for precision, file in onnx.items():
+        if precision == "fp32" or not setting.rehearse:
+            targets.append(BenchTarget(file=file, backend="onnxruntime"))
+        for product in _products():
+            built = _build(setting, {}, file, product=product, name=f"{net}.{product}.{precision}")
+            if built is not None:
+                targets.append(BenchTarget(file=built))
+    sampling = Sampling(min_seconds=setting.seconds, max_seconds=max(6 * setting.seconds, 1.0))
+    out = setting.folder / f"latency.{net}.bench.json"
+    rows = bench(BenchOptions(targets=tuple(targets), out=out, batches=setting.batches, sampling=sampling)).rows
+    eager = {row.batch: row.timing.p50_ms for row in rows if row.backend == "torch" and row.timing is not None}
+    for row in rows:
+        found = {"backend": row.backend, "precision": str(row.precision or ""), "batch": row.batch}
+        if row.timing is None:
+            yield {**found, "result": row.reason}
+            continue
+        timing = row.timing
+        times = {"p50 ms": timing.p50_ms, "p99 ms": timing.p99_ms, "images/s": timing.images_per_second}
+        ratio = eager[row.batch] / timing.p50_ms if row.batch in eager else float("nan")
+        yield {**found, **times, "x torch eager": ratio, "noise": timing.noise, "result": "passed"}
+
+
+_TORCH_BACKENDS = ("torch", "torch-fp16", "torch-compile", "torch-compile-fp16")
+
+Step = Callable[[Setting], Iterator[dict[str, Any]]]
+
+STEPS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
+    "machine": machine,
+    "tests": tests,
+    "engines": engines,
+    "build_options": build_options,
+    "cuda_graphs": cuda_graphs,
+    "threads": threads,
+    "runtime_cache": runtime_cache,
+    "tf32": tf32,
+    "layers": layers,
+    "preflight": preflight,
+    "latency": latency,
+}
+
+
+def step_of(name: str) -> Step:
+    """The function of a step; "latency:resnet18" is latency of that net."""
+    step, _, net = name.partition(":")
+    return partial(STEPS[step], net=net) if net else STEPS[step]
+
+
+def _passed(good: bool) -> str:
+    return "passed" if good else "FAILED"
+
+
+def _products() -> list[str]:
+    from resnet_deploy.engine.products import PRODUCTS
+
+    return [product.name for product in PRODUCTS.values() if product.installed]
+
+
+def _absent_products() -> Iterator[dict[str, Any]]:
+    from resnet_deploy.engine.products import PRODUCTS
+
+    for product in PRODUCTS.values():
+        if not product.installed:
+            yield {"product": product.name, "result": "not run: not installed"}
+
+
+def _onnx_of(setting: Setting, net: str) -> dict[Any, Path]:
+    from resnet_deploy.nets.catalogue import find_net
+    from resnet_deploy.pipeline.onnx_files import make_onnx_files
+
+    return make_onnx_files(find_net(net), folder=setting.folder / "nets").onnx
+
+
+def _build(
+    setting: Setting, row: dict[str, Any], onnx: Path, *, product: str, name: str, **options: Any
+) -> Path | None:
+    """An engine for the GPU here; None where it was refused, `row` then says why."""
+    from resnet_deploy.core.errors import EngineBuildError, MissingDependencyError
+    from resnet_deploy.engine.build import build_engine
+    from resnet_deploy.engine.build_options import BuildOptions
+
+    target = () if product == "tensorrt" else (REHEARSAL_TARGET if setting.rehearse else "current",)
+    out = setting.folder / "engines" / f"{name}.engine"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        built = build_engine(BuildOptions(onnx=onnx, product=product, targets=target, out=out, **options))
+    except MissingDependencyError as error:
+        row["result"] = f"not run: {error.message}" if setting.rehearse else f"FAILED: {error.message}"
+        return None
+    except EngineBuildError as error:
+        row["result"] = f"FAILED: {error.message}"
+        return None
+    row |= {"MiB": built.size_bytes / 2**20, "built in s": built.seconds, "sanity gate": built.sanity}
+    return built.file
+
+
+def _checked(
+    setting: Setting, row: dict[str, Any], built: Path | None, onnx: Path, precision: str
+) -> Iterator[dict[str, Any]]:
+    """`row` with the engine's answers compared with ONNX Runtime's on the processor."""
+    from resnet_deploy.engine.open import open_runner
+    from resnet_deploy.verify.parity import compare_outputs
+
+    if built is None:
+        yield row
+        return
+    stand_in = {"backend": _stand_in()} if setting.rehearse else {}
+    with open_runner(onnx if setting.rehearse else built, **stand_in) as runner:
+        (got,) = _answers(runner, NUM_IMAGES)
+    with open_runner(onnx, backend="onnxruntime-cpu") as runner:
+        (expected,) = _answers(runner, NUM_IMAGES)
+    parity = compare_outputs([expected], [got])
+    limit = SQNR_LIMITS_DB[precision]
+    result = "passed" if parity.sqnr_db >= limit else f"FAILED: below {limit:g} dB"
+    if row["sanity gate"] == "failed":
+        result = "FAILED: sanity gate"
+    if setting.rehearse and result == "passed":
+        result = "not run: built; the ONNX file was run in its place"
+    yield {**row, "SQNR dB": parity.sqnr_db, "result": result}
+
+
+def _fp16_engines(setting: Setting, *, stand_in: bool = True) -> Iterator[tuple[str, Path]]:
+    """(product, engine) of the FP16 network; in a rehearsal (stand-in, ONNX file), unless `stand_in` is false."""
+    onnx = next(file for precision, file in _onnx_of(setting, setting.net).items() if precision == "fp16")
+    if setting.rehearse and stand_in:
+        yield _stand_in(), onnx
+        return
+    for product in _products():
+        row: dict[str, Any] = {}
+        built = _build(setting, row, onnx, product=product, name=f"{product}.fp16")
+        if built is not None:
+            yield product, built
+
+
+def _stand_in() -> str:
+    return "openvino" if importlib.util.find_spec("openvino") else "onnxruntime-cpu"
+
+
+def _opened(setting: Setting, file: Path, **options: Any) -> Any:
+    from resnet_deploy.engine.open import open_runner
+
+    return open_runner(file, backend=_stand_in() if setting.rehearse else None, **options)
+
+
+def _answers(runner: Any, *batches: int) -> list[np.ndarray]:
+    """First output for the same standard normal images, at each batch size."""
+    name, output = runner.info.inputs[0], runner.info.outputs[0].name
+    side = 32 if name.shape[-1] == 32 else 224
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((max(batches), 3, side, side), dtype=np.float32).astype(name.dtype)
+    return [runner.run({name.name: images[:batch]})[output] for batch in batches]
+
+
+def _p50_ms(runner: Any, batch: int) -> float:
+    from resnet_deploy.bench.timing import Sampling, measure
+
+    spec = runner.info.inputs[0]
+    shape = tuple(size if isinstance(size, int) and size > 0 else 224 for size in spec.shape[1:])
+    feeds = {spec.name: np.zeros((batch, *shape), spec.dtype)}
+    return measure(runner, feeds, sampling=Sampling(min_seconds=0.5, max_seconds=3.0)).p50_ms
