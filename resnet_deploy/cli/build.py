@@ -195,10 +195,14 @@ def _choice(kind: type, text: str, option: str):
 
 
 def _matrix(specs, template, precision, groups, folder, jobs, progress) -> list[EngineCell]:
-    from resnet_deploy.engine.targets import choose_product
+    from resnet_deploy.engine.products import import_product
+    from resnet_deploy.engine.targets import check_targets, choose_product
     from resnet_deploy.pipeline.matrix import NetworkMatrix, build_matrix
 
     product = choose_product(template.product)
+    template.check_product(product)  # before networks are made, which takes minutes
+    for targets in groups:
+        check_targets(product, import_product(product), targets)
     at_once = jobs or os.cpu_count() or 1
     if not product.ahead_of_time and at_once > 1:
         at_once = 1

@@ -32,6 +32,8 @@ def engine_facts(file: Path, manifest: Manifest | None) -> dict[str, Any]:
         return facts
     if gpu := details.get("gpu"):
         facts["built on"] = f"{gpu['name']}, compute capability {gpu['compute_capability']}"
+    if details.get("platform"):
+        facts["built under"] = str(details["platform"])
     if details.get("driver"):
         facts["driver at build time"] = f"CUDA {details['driver']}"
     facts |= _profile_facts(details)
@@ -40,6 +42,8 @@ def engine_facts(file: Path, manifest: Manifest | None) -> dict[str, Any]:
     facts |= _kind_facts(details)
     if "log" in details:
         facts["build log"] = _log_text(details["log"])
+    if isinstance(realised := details.get("realised"), Mapping):
+        facts["precision, asked and realised"] = str(realised.get("summary", "unknown"))
     if isinstance(sanity := details.get("sanity"), Mapping):
         reason = f": {sanity['reason']}" if sanity.get("reason") else ""
         facts["sanity gate"] = f"{sanity.get('state', 'unknown')}{reason}"
@@ -52,8 +56,6 @@ def tensor_text(tensor: Mapping[str, Any]) -> str:
 
 
 def _profile_facts(details: Mapping[str, Any]) -> dict[str, str]:
-    if "profile" in details:  # of manifests before there could be several
-        return {"batch": ", ".join(f"{name} {size}" for name, size in details["profile"].items())}
     if "profiles" not in details:
         return {}
     texts = [

@@ -89,6 +89,13 @@ def test_the_inside_of_a_fusion_is_left_out_where_the_program_renames_its_result
     assert found.targets == ("sm86",)
 
 
+def test_a_result_in_blocks_of_channels_is_read_like_another(tmp_path: Path) -> None:
+    text = _OUTER.replace('name="q" type=half }', 'name="q" tile_size={ 1 8 } type=half user_dims={ "n" 4 8 8 } }')
+    assert text != _OUTER
+    cast = read_program_text(_engine(tmp_path / "net.engine", text)).layers[1]
+    assert (cast.main_output, cast.outputs[0].shape) == ("fp16", (-1, 4, 8, 8))
+
+
 def test_a_later_profiles_program_is_counted_and_not_read(tmp_path: Path) -> None:
     later = _OUTER.replace("images.1", "images [profile 1].1").replace("logits.1", "logits [profile 1].1")
     found = read_program_text(_engine(tmp_path / "net.engine", _OUTER, later))

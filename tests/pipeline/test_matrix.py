@@ -151,6 +151,16 @@ def test_the_command_builds_networks_and_says_what_became_of_each(tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("option", "says"),
+    [("--target=sm90", "can not build for sm90"), ("--optimization-level=5", "no optimization level")],
+)
+def test_what_no_engine_could_have_is_refused_before_a_network_is_made(tmp_path: Path, rtx, option, says) -> None:
+    result = call("build", "--net", "resnet8", "--folder", tmp_path, "--product", "tensorrt-rtx", option)
+    assert result.exit_code == 2 and says in " ".join(result.stderr.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         ([], "nothing to build was named"),
