@@ -151,7 +151,7 @@ def engines(setting: Setting) -> Iterator[dict[str, Any]]:
 def build_options(setting: Setting) -> Iterator[dict[str, Any]]:
     """Does every option of `build` give an engine that runs, where the product has it?"""
     from resnet_deploy.core.errors import ConfigError
-    from resnet_deploy.engine.build_options import BatchProfile, HardwareCompatibility
+    from resnet_deploy.engine.building.options import BatchProfile, HardwareCompatibility
 
     one = BatchProfile(min=1, opt=1, max=1)
     choices: dict[str, dict[str, Any]] = {
@@ -390,8 +390,8 @@ def _build(
 ) -> Path | None:
     """An engine for the GPU here; None where it was refused, `row` then says why."""
     from resnet_deploy.core.errors import EngineBuildError, MissingDependencyError
-    from resnet_deploy.engine.build import build_engine
-    from resnet_deploy.engine.build_options import BuildOptions
+    from resnet_deploy.engine.building.build import build_engine
+    from resnet_deploy.engine.building.options import BuildOptions
 
     target = () if product == "tensorrt" else (REHEARSAL_TARGET if setting.rehearse else "current",)
     out = setting.folder / "engines" / f"{name}.engine"

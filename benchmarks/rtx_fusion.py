@@ -20,9 +20,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from resnet_deploy.core.errors import ArtifactError, EngineBuildError, ResnetDeployError
-from resnet_deploy.engine.build import BuildOptions, build_engine
-from resnet_deploy.engine.layers import EngineLayers
-from resnet_deploy.engine.program_text import read_program_text
+from resnet_deploy.engine.building.build import BuildOptions, build_engine
+from resnet_deploy.engine.inspection.layers import EngineLayers
+from resnet_deploy.engine.inspection.program_text import read_program_text
 
 _CHANNELS, _SIZE = 128, 28
 _INPUT_SCALE, _SCALE = np.float16(0.0312), np.float16(0.0207)  # of the input, and of the first convolution's result

@@ -36,7 +36,7 @@ from resnet_deploy.core.errors import ArtifactError, ConfigError, MissingDepende
 from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision
-from resnet_deploy.engine.passes import why_not_one_pass
+from resnet_deploy.engine.runners.passes import why_not_one_pass
 from resnet_deploy.nets.catalogue import find_net
 
 _MIB = 2**20

@@ -109,7 +109,7 @@ def command(
 
     What was built from the same bytes with the same options is kept; an interrupted run goes on where it was.
     """
-    from resnet_deploy.engine.build_options import (
+    from resnet_deploy.engine.building.options import (
         BuildOptions,
         HardwareCompatibility,
         parse_batch_profiles,

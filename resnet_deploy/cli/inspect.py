@@ -21,7 +21,7 @@ from resnet_deploy.cli.render import note, print_data, print_json, table
 from resnet_deploy.core.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
-    from resnet_deploy.engine.inspect import Inspection
+    from resnet_deploy.engine.inspection.inspect import Inspection
     from resnet_deploy.pipeline.realised_result import Realised
 
 # details of an engine that are among its facts
@@ -67,7 +67,7 @@ def command(
     --layers loads the engine on a GPU to ask it, if there is one. Exit code 1 where a file is not the one its manifest
     describes, or a layer does not run in the precision that was asked for.
     """
-    from resnet_deploy.engine.inspect import Inspection, inspect_files
+    from resnet_deploy.engine.inspection.inspect import Inspection, inspect_files
 
     asked = _layer_options(
         file, layers, onnx=onnx, layers_from=layers_from, picture=picture, float_ok=float_ok, strict=strict, trust=trust

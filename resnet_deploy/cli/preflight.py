@@ -48,7 +48,7 @@ def command(
     Exit code 0 where all fits, as far as can be told here; 1 where something is damaged or does not fit; 2 where
     there is nothing to check.
     """
-    from resnet_deploy.engine.preflight import PreflightOptions, run_preflight
+    from resnet_deploy.engine.preflight.run import PreflightOptions, run_preflight
 
     gpus = tuple(part.strip() for one in asked_for or () for part in one.split(",") if part.strip())
     if gpus and require_gpu:

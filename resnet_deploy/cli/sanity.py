@@ -60,7 +60,7 @@ def command(
 
 def _checked(file: Path, backend: str | None, pixels, threads, seed, seconds, progress) -> dict[str, Any]:
     from resnet_deploy.core.config import to_plain
-    from resnet_deploy.engine.sanity import sanity_of_file
+    from resnet_deploy.engine.sanity.gate import sanity_of_file
 
     try:
         report = sanity_of_file(

@@ -49,7 +49,7 @@ def available_backends() -> tuple[BackendStatus, ...]:
 def _torch_statuses() -> Iterator[BackendStatus]:
     import torch
 
-    from resnet_deploy.engine.compiler import why_no_compiler
+    from resnet_deploy.engine.runners.compiler import why_no_compiler
 
     on_gpu = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if on_gpu else "cpu"
@@ -66,7 +66,7 @@ def _onnxruntime_statuses() -> Iterator[BackendStatus]:
     if not status.available:
         yield from (replace(status, name=name) for name in ("onnxruntime", *_PROVIDER_BACKENDS))
         return
-    from resnet_deploy.engine.onnxruntime_providers import why_not
+    from resnet_deploy.engine.runners.onnxruntime_providers import why_not
 
     gpus = query_cuda_driver().gpus
     yield status if why_not("cuda")[0] else replace(status, device=gpus[0].name)

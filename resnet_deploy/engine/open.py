@@ -95,7 +95,7 @@ def open_runner(
         raise ConfigError(f"num_threads is {num_threads}, expected 0 (all) or more")
     _check_caches(backend, runtime_cache, engine_cache)
     if backend.startswith("torch"):
-        from resnet_deploy.engine.torch_runner import TorchRunner
+        from resnet_deploy.engine.runners.torch_runner import TorchRunner
 
         half, compiled = backend.endswith("-fp16"), "-compile" in backend
         return TorchRunner(file, num_threads=num_threads, half=half, compiled=compiled)
@@ -104,8 +104,8 @@ def open_runner(
             find_manifest(file)
         return _onnx_runner(backend, file, num_threads, engine_cache)
     data = engine_bytes(file, trust=trust)
-    from resnet_deploy.engine.loaded_engine import EngineSettings
-    from resnet_deploy.engine.tensorrt_runner import open_tensorrt
+    from resnet_deploy.engine.runners.loaded_engine import EngineSettings
+    from resnet_deploy.engine.runners.tensorrt_runner import open_tensorrt
 
     settings = EngineSettings(cuda_graphs=cuda_graphs, runtime_cache=runtime_cache)
     return open_tensorrt(file, data, product=backend, manifest=_manifest_of(file, data), settings=settings)
@@ -171,10 +171,10 @@ def _onnx_runner(backend: str, file: Path, num_threads: int, engine_cache: Path 
     package, _, provider = backend.partition("-")
     try:
         if package == "openvino":
-            from resnet_deploy.engine.openvino_runner import OpenVinoRunner
+            from resnet_deploy.engine.runners.openvino_runner import OpenVinoRunner
 
             return OpenVinoRunner(file, num_threads=num_threads)
-        from resnet_deploy.engine.onnxruntime_runner import OnnxRuntimeRunner
+        from resnet_deploy.engine.runners.onnxruntime_runner import OnnxRuntimeRunner
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"{package} is not installed ({error})", remedy=f"pip install {package}"

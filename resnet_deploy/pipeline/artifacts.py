@@ -11,7 +11,7 @@ from pathlib import Path
 from resnet_deploy.core.errors import EngineBuildError, MissingDependencyError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
-from resnet_deploy.engine.build_options import BatchProfile, BuildOptions
+from resnet_deploy.engine.building.options import BatchProfile, BuildOptions
 from resnet_deploy.nets.catalogue import NetSpec
 from resnet_deploy.pipeline.build import build_and_ask
 from resnet_deploy.pipeline.onnx_files import StageRow, make_onnx_files, timed_stage

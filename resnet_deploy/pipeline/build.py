@@ -11,8 +11,8 @@ from resnet_deploy.core.artifacts import read_manifest, update_details
 from resnet_deploy.core.config import from_plain
 from resnet_deploy.core.errors import ResnetDeployError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.engine.build import BuildResult, build_engine
-from resnet_deploy.engine.build_options import BuildOptions
+from resnet_deploy.engine.building.build import BuildResult, build_engine
+from resnet_deploy.engine.building.options import BuildOptions
 from resnet_deploy.graph.files import read_onnx
 from resnet_deploy.pipeline.layer_source import find_layers
 from resnet_deploy.pipeline.realised import compare_precision
@@ -48,7 +48,7 @@ class Delivered:
 
 
 def build_and_ask(options: BuildOptions, progress: Progress = NO_PROGRESS) -> tuple[BuildResult, Delivered]:
-    """`engine.build.build_engine`, and what the engine does; that is kept in the manifest, and not asked again.
+    """`engine.building.build.build_engine`, and what the engine does; that is kept in the manifest, and not asked again.
 
     Raises:
         ResnetDeployError: As `build_engine`. That the engine does not tell is no error.

@@ -12,10 +12,10 @@ from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, Engi
 from resnet_deploy.core.files import sha256_of_file
 from resnet_deploy.engine.cuda_driver import query_cuda_driver
 from resnet_deploy.engine.header import read_engine_header
-from resnet_deploy.engine.inspector import inspect_on_gpu
-from resnet_deploy.engine.layer_json import read_layer_file
-from resnet_deploy.engine.layers import EngineLayers
-from resnet_deploy.engine.program_text import read_program_text
+from resnet_deploy.engine.inspection.inspector import inspect_on_gpu
+from resnet_deploy.engine.inspection.layer_json import read_layer_file
+from resnet_deploy.engine.inspection.layers import EngineLayers
+from resnet_deploy.engine.inspection.program_text import read_program_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

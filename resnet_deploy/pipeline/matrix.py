@@ -14,8 +14,8 @@ from resnet_deploy.core.artifacts import find_manifest
 from resnet_deploy.core.errors import ConfigError, EngineBuildError, ExitCode, MissingDependencyError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
-from resnet_deploy.engine.build import BuildResult
-from resnet_deploy.engine.build_options import BuildOptions
+from resnet_deploy.engine.building.build import BuildResult
+from resnet_deploy.engine.building.options import BuildOptions
 from resnet_deploy.nets.catalogue import NetSpec
 from resnet_deploy.pipeline.build import Delivered, build_and_ask
 from resnet_deploy.pipeline.many import for_each_network

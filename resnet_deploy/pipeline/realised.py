@@ -1,7 +1,7 @@
 """What an ONNX file asks of an engine, layer by layer, beside what the engine does: never trust the request.
 
 The request is what `quant.audit` reads from the graph by TensorRT's rules; what is realised comes from the engine's
-own layers (`engine.layers`), matched by the names of the ONNX nodes.
+own layers (`engine.inspection.layers`), matched by the names of the ONNX nodes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ __all__ = ["compare_precision"]
 import onnx
 
 from resnet_deploy.core.errors import GraphError
-from resnet_deploy.engine.layers import EngineLayer, EngineLayers
+from resnet_deploy.engine.inspection.layers import EngineLayer, EngineLayers
 from resnet_deploy.engine.onnx_file import onnx_precision
 from resnet_deploy.pipeline.realised_result import Addition, Conversion, LayerPrecision, Realised
 from resnet_deploy.quant.audit import audit_model

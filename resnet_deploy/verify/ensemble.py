@@ -100,7 +100,7 @@ def _open(subject: Subject, protocol: Protocol, num_threads: int) -> Runner:
     if protocol is not Protocol.MULTI_SCALE:
         return open_subject(subject, num_threads=num_threads)
     if subject.file.suffix == ".safetensors" and subject.backend in (None, "torch"):
-        from resnet_deploy.engine.torch_runner import TorchRunner
+        from resnet_deploy.engine.runners.torch_runner import TorchRunner
 
         return TorchRunner(subject.file, num_threads=num_threads, any_size=True)
     runner = open_subject(subject, num_threads=num_threads)

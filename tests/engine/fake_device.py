@@ -1,4 +1,4 @@
-"""A stand-in for `engine.cuda_device.CudaDevice`: what it puts on its stream happens at `synchronize`, not before.
+"""A stand-in for `engine.runners.cuda_device.CudaDevice`: what it puts on its stream happens at `synchronize`, not before.
 
 So a result that is read too early, or memory that is written while the stream still needs it, gives wrong numbers.
 """

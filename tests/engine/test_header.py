@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet_deploy.core.errors import ArtifactError
-from resnet_deploy.engine.build import BuildOptions, build_engine
+from resnet_deploy.engine.building.build import BuildOptions, build_engine
 from resnet_deploy.engine.header import RTX_TARGET_BITS, read_engine_header
 
 

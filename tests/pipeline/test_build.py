@@ -7,7 +7,7 @@ import pytest
 from resnet_deploy.core.artifacts import read_manifest
 from resnet_deploy.core.errors import ArtifactError
 from resnet_deploy.core.specs import Precision
-from resnet_deploy.engine.build_options import BatchProfile, BuildOptions
+from resnet_deploy.engine.building.options import BatchProfile, BuildOptions
 from resnet_deploy.nets.catalogue import find_net
 from resnet_deploy.pipeline import build as module
 from resnet_deploy.pipeline.build import build_and_ask

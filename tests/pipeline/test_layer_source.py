@@ -10,11 +10,11 @@ import pytest
 from resnet_deploy.core.artifacts import manifest_path
 from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, EngineRunError
 from resnet_deploy.core.specs import Precision
-from resnet_deploy.engine.build import BuildOptions, build_engine
+from resnet_deploy.engine.building.build import BuildOptions, build_engine
 from resnet_deploy.engine.cuda_driver import CudaDriver, Gpu
-from resnet_deploy.engine.inspector import INSPECTOR_SOURCE
-from resnet_deploy.engine.layer_json import layers_from_json
-from resnet_deploy.engine.program_text import PROGRAM_SOURCE
+from resnet_deploy.engine.inspection.inspector import INSPECTOR_SOURCE
+from resnet_deploy.engine.inspection.layer_json import layers_from_json
+from resnet_deploy.engine.inspection.program_text import PROGRAM_SOURCE
 from resnet_deploy.pipeline import layer_source
 from resnet_deploy.pipeline.layer_source import find_layers, find_onnx
 from resnet_deploy.pipeline.realised import compare_precision

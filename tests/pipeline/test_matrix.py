@@ -10,7 +10,7 @@ from resnet_deploy.cli.main import app
 from resnet_deploy.core.artifacts import read_manifest
 from resnet_deploy.core.errors import ConfigError, ExitCode
 from resnet_deploy.core.specs import Precision
-from resnet_deploy.engine.build_options import BuildOptions
+from resnet_deploy.engine.building.options import BuildOptions
 from resnet_deploy.nets.catalogue import find_net
 from resnet_deploy.nets.checkpoint import fresh_net, save_checkpoint
 from resnet_deploy.pipeline import matrix as matrix_module
@@ -124,7 +124,7 @@ def test_one_group_of_gpus_needs_no_name_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_failed_sanity_gate_is_a_failed_check(tmp_path: Path, rtx, monkeypatch: pytest.MonkeyPatch) -> None:
-    from resnet_deploy.engine import sanity
+    from resnet_deploy.engine.sanity import gate as sanity
 
     monkeypatch.setattr(
         sanity, "sanity_record", lambda file: {"state": "failed", "reason": "rows differ", "checks": []}

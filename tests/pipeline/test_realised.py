@@ -8,7 +8,7 @@ import pytest
 
 from resnet_deploy.core.errors import GraphError
 from resnet_deploy.core.specs import Precision
-from resnet_deploy.engine.layer_json import layers_from_json
+from resnet_deploy.engine.inspection.layer_json import layers_from_json
 from resnet_deploy.pipeline.realised import compare_precision
 from resnet_deploy.pipeline.realised_result import Realised
 from tests.reference.layer_files import Row, document_10x, document_11x, residual_rows
