@@ -149,7 +149,11 @@ def _found_before(folder: Path, key: str) -> dict[str, Outcome]:
 
 def _in_order(found: dict[str, Outcome]) -> list[Outcome]:
     order = list(STEPS)
-    return [found[name] for name in sorted(found, key=lambda name: order.index(name.partition(":")[0]))]
+
+    def place(name: str) -> tuple[int, list[int], str]:
+        return order.index(name.partition(":")[0]), [int(number) for number in re.findall(r"\d+", name)], name
+
+    return [found[name] for name in sorted(found, key=place)]
 
 
 def _last_line(text: str) -> str:
