@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -17,13 +18,15 @@ from resnet_deploy.core.errors import (
 )
 from resnet_deploy.core.progress import NO_PROGRESS
 from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
-from resnet_deploy.engine.building import build
+from resnet_deploy.engine import targets
+from resnet_deploy.engine.building import build, builder
 from resnet_deploy.engine.building.build import build_engine
 from resnet_deploy.engine.building.options import BatchProfile, BuildOptions, HardwareCompatibility, SizeProfile
 from resnet_deploy.engine.contract import ShapeProfile
-from resnet_deploy.engine.cuda_driver import query_cuda_driver
+from resnet_deploy.engine.cuda_driver import CudaDriver, Gpu, query_cuda_driver
 from resnet_deploy.engine.open import open_runner
 from resnet_deploy.engine.products import PRODUCTS
+from tests.engine.fake_trt import GPU, fake_tensorrt
 
 
 def no_gpu() -> None:
@@ -262,3 +265,71 @@ def test_an_engine_says_that_it_needs_a_gpu(save_onnx, rtx) -> None:
             open_runner(engine, trust=trust)
     with pytest.raises(ConfigError, match="built by tensorrt-rtx, tensorrt can not run it"):
         open_runner(engine, backend="tensorrt")
+
+
+@pytest.fixture
+def on_gpu(monkeypatch: pytest.MonkeyPatch):
+    """on_gpu(gpu) puts `build_engine` on a machine with that GPU and a stand-in for NVIDIA's tensorrt 10.16."""
+    trt = fake_tensorrt()
+
+    def put(gpu: Gpu = GPU) -> None:
+        driver = CudaDriver(version="13.0", gpus=(gpu,), reason="")
+        for module in (build, builder, targets):
+            monkeypatch.setattr(module, "query_cuda_driver", lambda: driver)
+        monkeypatch.setattr(build, "import_product", lambda product: trt)
+
+    return put
+
+
+def test_an_engine_of_tensorrt_belongs_to_the_gpu_it_was_built_on(save_onnx, on_gpu) -> None:
+    on_gpu()
+    options = BuildOptions(onnx=save_onnx("fp16", manifest=True), product="tensorrt")
+    result = build_engine(options)
+    assert (result.product, result.product_version) == ("tensorrt", "10.16.1.11")
+    assert (result.targets, result.runs_on) == (("sm90",), "Fake GPU (sm90)")
+    manifest = read_manifest(result.file)
+    assert manifest.details["gpu"]["name"] == "Fake GPU" and manifest.details["driver"] == "13.0"
+    assert manifest.details["platform"] and manifest.details["hardware_compatibility"] == "none"
+    assert build_engine(options).skipped
+    on_gpu(replace(GPU, name="Another GPU"))
+    assert not build_engine(options).skipped
+
+
+def test_kernel_times_are_kept_beside_the_engine_for_each_version_and_gpu(save_onnx, on_gpu, tmp_path: Path) -> None:
+    source = save_onnx("fp16")
+    on_gpu()
+    build_engine(BuildOptions(onnx=source, product="tensorrt"))
+    on_gpu(replace(GPU, name="NVIDIA RTX A2000 (12GB)"))
+    result = build_engine(BuildOptions(onnx=source, product="tensorrt"))
+    kept = sorted(path.name for path in tmp_path.glob("*.timings"))
+    assert kept == ["tensorrt-10.16.1.11-fake-gpu.timings", "tensorrt-10.16.1.11-nvidia-rtx-a2000-12gb.timings"]
+    assert read_manifest(result.file).details["timing_cache"] == kept[1]
+
+
+def test_a_pinned_timing_cache_is_part_of_what_an_engine_was_made_with(save_onnx, on_gpu, tmp_path: Path) -> None:
+    on_gpu()
+    cache = tmp_path / "kernel.timings"
+    cache.write_bytes(b"first")
+    options = BuildOptions(
+        onnx=save_onnx("fp16"), product="tensorrt", timing_cache=cache, pin_timing_cache=True, force=False
+    )
+    assert not build_engine(options).skipped and build_engine(options).skipped
+    cache.write_bytes(b"second")
+    assert not build_engine(options).skipped
+
+
+@pytest.mark.parametrize(
+    ("level", "says"),
+    [(HardwareCompatibility.AMPERE_PLUS, "sm80 and newer"), (HardwareCompatibility.NONE, "Fake GPU (sm90)")],
+)
+def test_hardware_compatibility_says_where_an_engine_runs(save_onnx, on_gpu, level, says: str) -> None:
+    on_gpu()
+    options = BuildOptions(onnx=save_onnx("fp16"), product="tensorrt", hardware_compatibility=level)
+    assert build_engine(options).runs_on == says
+
+
+def test_an_engine_without_weights_is_marked_as_one(save_onnx, on_gpu) -> None:
+    on_gpu()
+    result = build_engine(BuildOptions(onnx=save_onnx("fp16"), product="tensorrt", strip=True))
+    details = read_manifest(result.file).details
+    assert details["stripped"] is True and details["refittable"] is True
