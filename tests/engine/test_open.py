@@ -19,8 +19,7 @@ from resnet_deploy.core.errors import (
 )
 from resnet_deploy.engine.contract import logits_of
 from resnet_deploy.engine.open import open_runner, parse_runner
-from resnet_deploy.nets.catalogue import find_net
-from resnet_deploy.nets.checkpoint import fresh_net, save_checkpoint
+from tests.reference.checkpoints import save_resnet8
 
 # float32 sums of at most 3*3*64 products of order-one values in another order: 576 * 2^-24 = 3.4e-5 relative
 SAME = {"rtol": 1e-4, "atol": 1e-4}
@@ -56,19 +55,7 @@ def test_what_is_no_runner_is_refused(text: str, says: str) -> None:
 @pytest.fixture(scope="module")
 def resnet8(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.nn.Module]:
     folder = tmp_path_factory.mktemp("resnet8")
-    spec = find_net("resnet8")
-    net = fresh_net(spec)
-    save_checkpoint(
-        folder / "resnet8.safetensors",
-        net,
-        spec=spec,
-        preprocess=spec.preprocess,
-        labels=tuple("0123456789"),
-        stage="train",
-        inputs={},
-        options={},
-        details={},
-    )
+    net = save_resnet8(folder / "resnet8.safetensors")
     return folder / "resnet8.safetensors", net
 
 

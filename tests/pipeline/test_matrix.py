@@ -12,9 +12,9 @@ from resnet_deploy.core.errors import ConfigError, ExitCode
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.engine.building.options import BuildOptions
 from resnet_deploy.nets.catalogue import find_net
-from resnet_deploy.nets.checkpoint import fresh_net, save_checkpoint
 from resnet_deploy.pipeline import matrix as matrix_module
 from resnet_deploy.pipeline.matrix import NetworkMatrix, build_all, build_matrix, jobs_for
+from tests.reference.checkpoints import save_resnet8
 
 NETS = tuple(find_net(name) for name in ("resnet8", "plain8"))
 TARGETS = (("sm86",), ("sm89",))
@@ -34,23 +34,6 @@ def matrix(folder: Path, **changes: object) -> NetworkMatrix:
         "folder": folder,
     }
     return NetworkMatrix(**{**usual, **changes})
-
-
-def save_trained(folder: Path) -> Path:
-    spec = find_net("resnet8")
-    file = folder / "resnet8.safetensors"
-    save_checkpoint(
-        file,
-        fresh_net(spec, seed=1),
-        spec=spec,
-        preprocess=spec.preprocess,
-        labels=tuple("0123456789"),
-        stage="train",
-        inputs={},
-        options={},
-        details={},
-    )
-    return file
 
 
 def test_every_network_precision_and_gpu_gets_an_engine_once(tmp_path: Path, rtx) -> None:
@@ -98,7 +81,7 @@ def test_an_engine_that_is_refused_does_not_hinder_the_others(tmp_path: Path, rt
 
 
 def test_trained_weights_are_taken_and_never_calibrated_by_guess(tmp_path: Path, rtx) -> None:
-    save_trained(tmp_path)
+    save_resnet8(tmp_path / "resnet8.safetensors")
     one = matrix(tmp_path, nets=NETS[:1], target_groups=((),))
     with pytest.raises(ConfigError, match=r"resnet8\.int8\.onnx is not there, and scales .* can not be guessed"):
         build_matrix(one)

@@ -11,8 +11,7 @@ from resnet_deploy.core.errors import ArtifactError, GraphError
 from resnet_deploy.engine.building.build import BuildOptions, build_engine
 from resnet_deploy.engine.inspection.inspect import inspect_file
 from resnet_deploy.engine.onnx_file import onnx_precision
-from resnet_deploy.nets.catalogue import find_net
-from resnet_deploy.nets.checkpoint import fresh_net, save_checkpoint
+from tests.reference.checkpoints import save_resnet8
 
 
 @pytest.fixture
@@ -89,20 +88,8 @@ def test_weights_cast_on_their_way_count_as_what_they_become(save_onnx) -> None:
 
 
 def test_a_checkpoint_tells_its_net_and_parameters(tmp_path: Path) -> None:
-    spec = find_net("resnet8")
-    net = fresh_net(spec)
     file = tmp_path / "net.safetensors"
-    save_checkpoint(
-        file,
-        net,
-        spec=spec,
-        preprocess=spec.preprocess,
-        labels=tuple("0123456789"),
-        stage="train",
-        inputs={},
-        options={},
-        details={"val_error_percent": 8.75},
-    )
+    net = save_resnet8(file, details={"val_error_percent": 8.75})
     found = inspect_file(file)
     assert found.facts["net"] == "resnet8, 10 classes"
     assert found.facts["labels"] == "10: 0, 1, 2, 3, 4, ..."

@@ -11,8 +11,7 @@ from resnet_deploy.core.errors import EngineRunError, MissingDependencyError
 from resnet_deploy.engine.open import open_runner
 from resnet_deploy.engine.runners import torch_runner
 from resnet_deploy.engine.runners.torch_runner import TorchRunner
-from resnet_deploy.nets.catalogue import find_net
-from resnet_deploy.nets.checkpoint import fresh_net, save_checkpoint
+from tests.reference.checkpoints import save_resnet8
 
 X = np.random.default_rng(0).normal(size=(5, 3, 32, 32)).astype(np.float32)
 
@@ -20,18 +19,7 @@ X = np.random.default_rng(0).normal(size=(5, 3, 32, 32)).astype(np.float32)
 @pytest.fixture(scope="module")
 def resnet8(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("resnet8") / "resnet8.safetensors"
-    spec = find_net("resnet8")
-    save_checkpoint(
-        file,
-        fresh_net(spec),
-        spec=spec,
-        preprocess=spec.preprocess,
-        labels=tuple("0123456789"),
-        stage="train",
-        inputs={},
-        options={},
-        details={},
-    )
+    save_resnet8(file)
     return file
 
 
