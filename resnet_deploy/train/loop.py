@@ -19,6 +19,7 @@ from resnet_deploy.core.errors import ConfigError, TrainError
 from resnet_deploy.core.files import atomic_write, check_writable, sha256_of_file
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.data.bad_images import BadImages
+from resnet_deploy.data.identity import sample_identity
 from resnet_deploy.data.source import ImageSource, stratified_sample
 from resnet_deploy.train.curves import draw_curves
 from resnet_deploy.train.distillation import AnsweredImages
@@ -35,6 +36,7 @@ from resnet_deploy.train.step import TrainStep
 from resnet_deploy.train.subject import CatalogueNet, Subject
 from resnet_deploy.train.trainer import Trainer
 
+_IMAGES = ("images", "held-out images")
 _SPLITS = ("train", "val")  # in the names of the files of decoded pixels
 
 
@@ -48,8 +50,9 @@ class _Run:
     world: World
 
     def inputs(self) -> dict[str, Any]:
-        names = ("images", "held-out images")
-        found: dict[str, Any] = {n: (s.description, s.fingerprint()) for n, s in zip(names, self.sources, strict=True)}
+        found: dict[str, Any] = {
+            n: (s.description, s.fingerprint()) for n, s in zip(_IMAGES, self.sources, strict=True)
+        }
         return found | self.subject.inputs()
 
     def recorded_options(self) -> dict[str, Any]:
@@ -63,7 +66,8 @@ class _Run:
         """What makes two runs the same run."""
         options = {k: json.dumps(v, sort_keys=True) for k, v in self.recorded_options().items() if k != "how"}
         inputs = {k: v[1] if isinstance(v, tuple) else sha256_of_file(v) for k, v in self.inputs().items()}
-        return options | inputs
+        images = {name: sample_identity(source) for name, source in zip(_IMAGES, self.sources, strict=True)}
+        return options | inputs | images
 
     def machine(self) -> dict[str, str]:
         """What may change the last bits of a run."""
@@ -73,6 +77,10 @@ class _Run:
             "device": _device_name(self.world),
             "threads": str(torch.get_num_threads()),
             "processes": str(self.world.size),
+            **{
+                f"files of {name}": source.fingerprint()[:12]
+                for name, source in zip(_IMAGES, self.sources, strict=True)
+            },
         } | {name: str(value) for name, value in to_plain(self.options.how).items()}
 
 

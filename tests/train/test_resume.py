@@ -6,8 +6,10 @@ rename and in evaluation; where within a run is drawn from a seeded generator.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -237,6 +239,28 @@ def test_another_number_of_threads_resumes_and_says_so(stopped, digits, tmp_path
     result = train(options(tmp_path / "a.safetensors", digits, num_threads=2), progress=log)
     assert result.resumed_from_step == 4
     assert any("threads 1 -> 2" in line for line in log.lines), log.lines
+
+
+@pytest.mark.usefixtures("_no_curves")
+def test_a_run_goes_on_with_a_copy_of_its_images_and_says_so(stopped, digits, tmp_path):
+    data = tmp_path / "copied"
+    shutil.copytree(digits, data, copy_function=shutil.copyfile)  # with other times of change, as on another machine
+    copy_of(stopped, tmp_path)
+    log = Lines()
+    assert train(options(tmp_path / "a.safetensors", data), progress=log).resumed_from_step == 4
+    assert any("files of images" in line for line in log.lines), log.lines
+
+
+@pytest.mark.usefixtures("_no_curves")
+def test_other_images_of_the_same_classes_are_another_run(stopped, digits, tmp_path):
+    data = tmp_path / "copied"
+    shutil.copytree(digits, data)
+    images = sorted((data / "train").rglob("*.png"))
+    for first, second in itertools.pairwise(images):
+        first.write_bytes(second.read_bytes())
+    copy_of(stopped, tmp_path)
+    with pytest.raises(ConfigError, match=r"of another images\n"):
+        train(options(tmp_path / "a.safetensors", data))
 
 
 @pytest.mark.slow
