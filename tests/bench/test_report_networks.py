@@ -118,6 +118,21 @@ def test_every_table_of_the_page_keeps_that_order(tmp_path: Path) -> None:
         assert list(dict.fromkeys(re.findall(cell, table))) == NATURAL, heading
 
 
+def test_an_engine_shows_what_it_does_and_what_the_gate_made_of_it(tmp_path: Path) -> None:
+    realised = {"asked": "int8", "known": True, "summary": "20 of 21 ...", "num_layers": 21, "num_as_asked": 20}
+    for name, details in (
+        ("net.int8.engine", {"realised": realised, "sanity": {"state": "failed", "reason": "rows"}}),
+        ("net.fp16.engine", {"realised": {"asked": "fp16", "known": False, "summary": ""}}),
+    ):
+        (tmp_path / name).write_bytes(b"engine")
+        write_manifest(tmp_path / name, kind="engine", stage="build", details={"targets": ["sm89"], **details})
+    html = write_report(ReportOptions(folder=tmp_path)).file.read_text()
+    table = html.split("<h2>Engines", 1)[1].split("</table>", 1)[0]
+    rows = {re.search(r"<code>(.*?)</code>", row)[1]: row for row in table.split("<tr>")[2:]}
+    assert "20 of 21" in rows["net.int8.engine"] and ">failed<" in rows["net.int8.engine"]
+    assert "not known" in rows["net.fp16.engine"] and ">not run<" in rows["net.fp16.engine"]
+
+
 def test_a_name_that_is_held_trained_and_random_stays_two_networks(tmp_path: Path) -> None:
     for folder, weights in (("", "trained"), ("depths", "random, seed 0")):
         (tmp_path / folder).mkdir(exist_ok=True)
