@@ -291,6 +291,30 @@ def layers(setting: Setting) -> Iterator[dict[str, Any]]:
         yield {**row, "written to": f"layers.{product}.json", "result": state}
 
 
+def int8_forms(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Which way of writing INT8 convolutions is fast in TensorRT-RTX? See docs/reference/tensorrt-rtx-fusion.md."""
+    import onnx
+    from rtx_fusion import FORMS, write_form
+
+    if "tensorrt-rtx" not in _products():
+        yield {"form": "all", "result": "not run: tensorrt-rtx is not installed"}
+        return
+    for name in FORMS:
+        row: dict[str, Any] = {"form": name}
+        file = setting.folder / "nets" / f"form.{name}.onnx"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save(write_form(name), file)
+        built = _build(setting, row, file, product="tensorrt-rtx", name=f"form.{name}")
+        row.pop("sanity gate", None)  # of two convolutions
+        if built is not None and setting.rehearse:
+            row["result"] = "not run: built"
+        elif built is not None:
+            with _opened(setting, built) as runner:
+                row |= {f"p50 us, batch {batch}": 1e3 * _p50_ms(runner, batch) for batch in (1, 8, 32)}
+            row["result"] = "passed"
+        yield row
+
+
 def preflight(setting: Setting) -> Iterator[dict[str, Any]]:
     """Does `preflight` say that an engine built here fits here?"""
     for product, engine in _fp16_engines(setting, stand_in=False):
@@ -349,6 +373,7 @@ STEPS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "runtime_cache": runtime_cache,
     "tf32": tf32,
     "layers": layers,
+    "int8_forms": int8_forms,
     "preflight": preflight,
     "latency": latency,
 }
