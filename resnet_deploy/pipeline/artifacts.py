@@ -11,7 +11,6 @@ from pathlib import Path
 from resnet_deploy.core.errors import EngineBuildError, MissingDependencyError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
-from resnet_deploy.engine.building.options import BatchProfile, BuildOptions
 from resnet_deploy.nets.catalogue import NetSpec
 from resnet_deploy.pipeline.build import build_and_ask
 from resnet_deploy.pipeline.onnx_files import StageRow, make_onnx_files, timed_stage
@@ -77,15 +76,8 @@ def _build(
     onnx: dict[Precision, Path], plan: BuildPlan, stages: list[StageRow], force: bool, progress: Progress
 ) -> tuple[dict[Precision, Path], dict[Precision, str]]:
     engines, products = {}, {}
-    least, best, most = plan.batch_profile
     for precision, file in onnx.items():
-        options = BuildOptions(
-            onnx=file,
-            product=plan.product,
-            targets=plan.targets,
-            batches=(BatchProfile(min=least, opt=best, max=most),),
-            force=force,
-        )
+        options = plan.options(file, force=force)
         try:
             built = timed_stage(stages, "build", lambda options=options: build_and_ask(options, progress)[0])
         except (EngineBuildError, MissingDependencyError) as error:

@@ -14,12 +14,13 @@ __all__ = [
     "load_plan",
 ]
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from resnet_deploy.core.config import load_toml
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision, UnsignedRelu
+from resnet_deploy.engine.building.options import BuildOptions, HardwareCompatibility, parse_batch_profiles
 from resnet_deploy.nets.catalogue import NetSpec, find_net, net_of_depth
 
 
@@ -56,16 +57,34 @@ LATENCY_CALIBRATION = CalibrationPlan(data="noise", num_images=8, method="max", 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildPlan:
-    """Engines: the product (None: what fits this machine), the GPUs, and the batch sizes min, opt, max."""
+    """Engines; every field is the option of `resnet-deploy build`, `profiles` as it is typed there."""
 
     product: str | None = None
     targets: tuple[str, ...] = ()
-    batch_profile: tuple[int, int, int] = (1, 8, 32)
+    profiles: tuple[str, ...] = ("1:8:32",)
+    tf32: bool = False
+    workspace_mib: int | None = None
+    strip: bool = False
+    refit: bool = False
+    timing_cache: Path | None = None
+    pin_timing_cache: bool = False
+    optimization_level: int | None = None
+    hardware_compatibility: HardwareCompatibility = HardwareCompatibility.NONE
+    version_compatible: bool = False
+    dla_core: int | None = None
 
     def __post_init__(self) -> None:
-        least, best, most = self.batch_profile
-        if not 1 <= least <= best <= most:
-            raise ConfigError(f"batch_profile is {list(self.batch_profile)}, expected [min, opt, max] in rising order")
+        self.options(Path("net.onnx"))  # a wrong value is told before any work
+
+    def options(self, onnx: Path, *, force: bool = False) -> BuildOptions:
+        """What is built from that file.
+
+        Raises:
+            ConfigError: A value is wrong, or the product has no such option.
+        """
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        batches = parse_batch_profiles(list(given.pop("profiles")))
+        return BuildOptions(onnx=onnx, batches=batches, force=force, **given)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +186,7 @@ def load_plan(file: Path) -> DeployPlan:
         weights=beside(plan.weights),
         data=_beside(plan.data, folder),
         calibrate=replace(plan.calibrate, data=_beside(plan.calibrate.data, folder)),
+        build=replace(plan.build, timing_cache=beside(plan.build.timing_cache)),
     )
 
 

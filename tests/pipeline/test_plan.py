@@ -42,8 +42,10 @@ def test_bundled_data_keep_their_names(tmp_path):
         ('net = "resnet20"\ndata = "digits"\ncheckpoint = "a"\nweights = "b"', "got checkpoint and weights"),
         ('net = "resnet20"\nprecisions = []', "`precisions` is empty"),
         ('net = "resnet20"\nprecisions = ["int4"]', "'int4' is not a valid Precision"),
-        ('net = "resnet20"\n[build]\nbatch_profile = [8, 1, 32]', r"batch_profile is \[8, 1, 32\]"),
-        ('net = "resnet20"\n[build]\nbatch_profile = [1, 8]', "batch_profile"),
+        ('net = "resnet20"\n[build]\nprofiles = ["8:1:32"]', "batch profile 8:1:32"),
+        ('net = "resnet20"\n[build]\nprofiles = "1:8:32"', "is not a list"),
+        ('net = "resnet20"\n[build]\nproduct = "tensorrt-rtx"\ndla_core = 0', "tensorrt-rtx has no DLA"),
+        ('net = "resnet20"\n[build]\nhardware_compatibility = "volta"', "volta"),
         ('net = "resnet20"\n[calibrate]\nimages = 3', "unknown key 'images' \\(did you mean 'num_images'"),
     ],
 )
@@ -63,3 +65,15 @@ def test_the_demo_never_learns_from_what_it_judges_on():
     assert plan.train.split == plan.calibrate.split == "train"
     assert plan.train.val_split == plan.validate.split == "val"
     assert plan.validate.max_top1_drop == 0.5
+
+
+def test_the_build_of_a_plan_has_the_options_of_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text(
+        'net = "resnet20"\n[build]\nproduct = "tensorrt"\nprofiles = ["1", "2:8:32"]\nworkspace_mib = 512\n'
+        'hardware_compatibility = "ampere-plus"\ntiming_cache = "kernels"\npin_timing_cache = true\nstrip = true\n'
+    )
+    options = load_plan(file).build.options(Path("a.onnx"), force=True)
+    assert [(batch.min, batch.opt, batch.max) for batch in options.batches] == [(1, 1, 1), (2, 8, 32)]
+    assert (options.product, options.workspace_mib, options.strip, options.force) == ("tensorrt", 512, True, True)
+    assert str(options.hardware_compatibility) == "ampere-plus" and options.timing_cache == tmp_path / "kernels"
