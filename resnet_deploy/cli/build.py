@@ -16,6 +16,12 @@ from resnet_deploy.cli.options import FORCE, JSON, OUT
 from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
 from resnet_deploy.core.errors import ConfigError, ExitCode
 from resnet_deploy.core.specs import Precision
+from resnet_deploy.engine.building.options import (
+    BuildOptions,
+    HardwareCompatibility,
+    parse_batch_profiles,
+    parse_size_profile,
+)
 
 if TYPE_CHECKING:
     from resnet_deploy.pipeline.matrix import EngineCell
@@ -86,8 +92,9 @@ def command(
         Optional[int], typer.Option(help="0 (quick build) to 5 (thorough) (tensorrt).")
     ] = None,
     hardware_compatible: Annotated[
-        str, typer.Option(help="Other GPUs: none, same-compute-capability or ampere-plus (tensorrt).")
-    ] = "none",
+        HardwareCompatibility,
+        typer.Option(help="Which other GPUs the engine runs on, at the price of speed (tensorrt)."),
+    ] = HardwareCompatibility.NONE,
     version_compatible: Annotated[
         bool, typer.Option("--version-compatible", help="Run on later versions of the major too (tensorrt).")
     ] = False,
@@ -109,13 +116,6 @@ def command(
 
     What was built from the same bytes with the same options is kept; an interrupted run goes on where it was.
     """
-    from resnet_deploy.engine.building.options import (
-        BuildOptions,
-        HardwareCompatibility,
-        parse_batch_profiles,
-        parse_size_profile,
-    )
-
     files = list(onnx or [])
     specs = _networks(depth or [], net or [])
     _check_sources(files, specs, out)
@@ -134,7 +134,7 @@ def command(
         timing_cache=timing_cache,
         pin_timing_cache=pin_timing_cache,
         optimization_level=optimization_level,
-        hardware_compatibility=_choice(HardwareCompatibility, hardware_compatible, "--hardware-compatible"),
+        hardware_compatibility=hardware_compatible,
         version_compatible=version_compatible,
         dla_core=dla,
         sanity=sanity,
@@ -187,11 +187,11 @@ def _target_groups(texts: list[str], *, per_target: bool) -> tuple[tuple[str, ..
     return tuple((one,) for one in targets) if per_target else (targets,)
 
 
-def _choice(kind: type, text: str, option: str):
-    try:
-        return kind(text.lower())
-    except ValueError as error:
-        raise ConfigError(f"{option} is {text!r}", remedy=f"one of {', '.join(kind)}") from error
+def _precisions(text: str) -> tuple[Precision, ...]:
+    known, asked = [str(one) for one in Precision], _parts([text.lower()])
+    if not asked or not set(asked) <= set(known):
+        raise ConfigError(f"--precision is {text!r}", remedy=f"one or more of {', '.join(known)}, with commas between")
+    return tuple(dict.fromkeys(map(Precision, asked)))
 
 
 def _matrix(specs, template, precision, groups, folder, jobs, progress) -> list[EngineCell]:
@@ -210,7 +210,7 @@ def _matrix(specs, template, precision, groups, folder, jobs, progress) -> list[
     matrix = NetworkMatrix(
         nets=tuple(specs),
         template=template,
-        precisions=tuple(dict.fromkeys(_choice(Precision, text, "--precision") for text in _parts([precision]))),
+        precisions=_precisions(precision),
         target_groups=groups,
         folder=folder,
         num_processes=at_once,

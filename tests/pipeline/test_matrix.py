@@ -151,9 +151,10 @@ def test_what_no_engine_could_have_is_refused_before_a_network_is_made(tmp_path:
         (["--depth", "fifty"], "--depth has 'fifty'"),
         (["--depth", "51"], "51"),
         (["--net", "resnet8", "--precision", "int7"], "--precision is 'int7'"),
+        (["--net", "resnet8", "--precision", ","], "--precision is ','"),
         (["--net", "resnet8", "--out", "a.engine"], "--out names one engine, --depth and --net make several"),
         (["net.onnx", "--per-target"], "--per-target needs --target"),
-        (["net.onnx", "--hardware-compatible", "volta"], "--hardware-compatible is 'volta'"),
+        (["net.onnx", "--hardware-compatible", "volta"], "'volta' is not one of"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(arguments: list[str], says: str) -> None:
