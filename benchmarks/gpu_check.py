@@ -23,7 +23,8 @@ from datetime import date
 from pathlib import Path
 
 from gpu_report import write_report
-from gpu_steps import STEPS, Outcome, Setting, run_step
+from gpu_steps import STEPS, Outcome, run_step
+from gpu_subjects import Setting
 
 _FIRST_CALL_S = 540  # a step that takes longer hangs; a whole one needs less on any GPU it was written for
 

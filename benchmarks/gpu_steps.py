@@ -7,7 +7,6 @@ ONNX Runtime's and OpenVINO's processors stand in for a GPU's, so that the code 
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -21,26 +20,20 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from gpu_subjects import (
+    Setting,
+    absent_rows,
+    answers_of,
+    build_here,
+    compared_rows,
+    fp16_engines,
+    installed_products,
+    onnx_files_of,
+    open_subject,
+    p50_ms_of,
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SQNR_LIMITS_DB = {"fp32": 80.0, "fp16": 40.0, "bf16": 25.0, "int8": 25.0}
-"""Engine against the same ONNX file in ONNX Runtime on the processor. FP32: 1e-4 of the logits, the order of sums.
-FP16 (BF16): 11 (8) bits a value, errors that add up over 20 to 150 layers. INT8: the same integers but where a value
-lies on the border of two, and FP16 between."""
-
-NUM_IMAGES = 16
-REHEARSAL_TARGET = "sm89"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What every step is told; see the options of gpu_check."""
-
-    folder: Path
-    rehearse: bool
-    net: str
-    batches: tuple[int, ...]
-    seconds: float
 
 
 @dataclass(kw_only=True)
@@ -140,12 +133,12 @@ def tests(setting: Setting) -> Iterator[dict[str, Any]]:
 
 def engines(setting: Setting) -> Iterator[dict[str, Any]]:
     """Does each product build each precision for this GPU, do the engines run, and do they compute what ONNX Runtime does?"""
-    for product in _products():
-        for precision, onnx in _onnx_of(setting, setting.net).items():
+    for product in installed_products():
+        for precision, onnx in onnx_files_of(setting, setting.net).items():
             row = {"product": product, "engine": f"{setting.net} {precision}"}
-            built = _build(setting, row, onnx, product=product, name=f"{product}.{precision}")
-            yield from _checked(setting, row, built, onnx, str(precision))
-    yield from _absent_products()
+            built = build_here(setting, row, onnx, product=product, name=f"{product}.{precision}")
+            yield from compared_rows(setting, row, built, onnx, str(precision))
+    yield from absent_rows()
 
 
 def build_options(setting: Setting) -> Iterator[dict[str, Any]]:
@@ -165,31 +158,31 @@ def build_options(setting: Setting) -> Iterator[dict[str, Any]]:
         "ampere-plus": {"hardware_compatibility": HardwareCompatibility.AMPERE_PLUS},
         "version-compatible": {"version_compatible": True},
     }
-    onnx = _onnx_of(setting, setting.net)
+    onnx = onnx_files_of(setting, setting.net)
     file = next(file for precision, file in onnx.items() if precision == "fp16")
-    for product in _products():
+    for product in installed_products():
         for name, options in choices.items():
             row = {"product": product, "engine": f"{setting.net} fp16", "option": name}
             try:
-                built = _build(
+                built = build_here(
                     setting, row, file, product=product, name=f"{product}.{name.replace(' ', '-')}", **options
                 )
             except ConfigError as error:
                 yield {**row, "result": f"not run: {error.message}"}
                 continue
-            yield from _checked(setting, row, built, file, "fp16")
-    yield from _absent_products()
+            yield from compared_rows(setting, row, built, file, "fp16")
+    yield from absent_rows()
 
 
 def cuda_graphs(setting: Setting) -> Iterator[dict[str, Any]]:
     """Are the outputs with and without CUDA graphs the same bits, and what do graphs save?"""
-    for product, engine in _fp16_engines(setting):
+    for product, engine in fp16_engines(setting):
         answers = {}
         for graphs in (True, False):
-            with _opened(setting, engine, cuda_graphs=graphs) as runner:
+            with open_subject(setting, engine, cuda_graphs=graphs) as runner:
                 answers[graphs] = (
-                    _answers(runner, 1, 3, 8),
-                    _p50_ms(runner, 1),
+                    answers_of(runner, 1, 3, 8),
+                    p50_ms_of(runner, 1),
                     runner.info.cuda_graphs,
                     runner.info.note,
                 )
@@ -203,23 +196,23 @@ def cuda_graphs(setting: Setting) -> Iterator[dict[str, Any]]:
             "note": note,
             "result": result,
         }
-    yield from _absent_products()
+    yield from absent_rows()
 
 
 def threads(setting: Setting) -> Iterator[dict[str, Any]]:
     """Do four threads with a runner each, over one engine, get what one thread gets?"""
     from resnet_deploy.core.errors import ResnetDeployError
 
-    for product, engine in _fp16_engines(setting):
-        with _opened(setting, engine) as runner:
-            expected = _answers(runner, 1, 4)
+    for product, engine in fp16_engines(setting):
+        with open_subject(setting, engine) as runner:
+            expected = answers_of(runner, 1, 4)
             runners = [runner.fork() for _ in range(4)]
             wrong: list[str] = []
 
             def work(mine: Any, expected: list[np.ndarray] = expected, wrong: list[str] = wrong) -> None:
                 try:
                     for _ in range(25):
-                        got = _answers(mine, 1, 4)
+                        got = answers_of(mine, 1, 4)
                         if not all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True)):
                             wrong.append("other bits")
                 except ResnetDeployError as error:  # it must reach the report
@@ -236,12 +229,12 @@ def threads(setting: Setting) -> Iterator[dict[str, Any]]:
             seconds = time.perf_counter() - begun
         result = "passed" if not wrong else f"FAILED: {len(wrong)} of 100: {wrong[0]}"
         yield {"product": product, "200 passes in s": seconds, "result": result}
-    yield from _absent_products()
+    yield from absent_rows()
 
 
 def runtime_cache(setting: Setting) -> Iterator[dict[str, Any]]:
     """Does TensorRT-RTX's runtime cache make the second opening shorter, with the same bits?"""
-    for product, engine in _fp16_engines(setting):
+    for product, engine in fp16_engines(setting):
         if product != "tensorrt-rtx" or setting.rehearse:
             yield {"product": product, "result": "not run: it compiles nothing when it is opened here"}
             continue
@@ -250,8 +243,8 @@ def runtime_cache(setting: Setting) -> Iterator[dict[str, Any]]:
         seconds, answers = [], []
         for _ in range(2):
             begun = time.perf_counter()
-            with _opened(setting, engine, runtime_cache=cache) as runner:
-                answers.append(_answers(runner, 1, 8))
+            with open_subject(setting, engine, runtime_cache=cache) as runner:
+                answers.append(answers_of(runner, 1, 8))
                 seconds.append(time.perf_counter() - begun)
         same = all(np.array_equal(a, b) for a, b in zip(*answers, strict=True))
         row = {"product": product, "first s": seconds[0], "second s": seconds[1], "KiB": cache.stat().st_size / 1024}
@@ -260,24 +253,24 @@ def runtime_cache(setting: Setting) -> Iterator[dict[str, Any]]:
 
 def tf32(setting: Setting) -> Iterator[dict[str, Any]]:
     """Is the FP32 engine exact without TF32, and what does TF32 cost and save?"""
-    onnx = next(file for precision, file in _onnx_of(setting, setting.net).items() if precision == "fp32")
-    for product in _products():
+    onnx = next(file for precision, file in onnx_files_of(setting, setting.net).items() if precision == "fp32")
+    for product in installed_products():
         for allowed in (False, True):
             row = {"product": product, "tf32": allowed}
-            built = _build(setting, row, onnx, product=product, name=f"{product}.tf32-{allowed}", tf32=allowed)
-            for found in _checked(setting, row, built, onnx, "fp16" if allowed else "fp32"):
+            built = build_here(setting, row, onnx, product=product, name=f"{product}.tf32-{allowed}", tf32=allowed)
+            for found in compared_rows(setting, row, built, onnx, "fp16" if allowed else "fp32"):
                 if built is not None and not setting.rehearse:
-                    with _opened(setting, built) as runner:
-                        found["p50 ms, batch 8"] = _p50_ms(runner, 8)
+                    with open_subject(setting, built) as runner:
+                        found["p50 ms, batch 8"] = p50_ms_of(runner, 8)
                 yield found
 
 
 def layers(setting: Setting) -> Iterator[dict[str, Any]]:
     """What does the engine inspector say of the INT8 engine, in the layout of each product?"""
-    onnx = next(file for precision, file in _onnx_of(setting, setting.net).items() if precision == "int8")
-    for product in _products():
+    onnx = next(file for precision, file in onnx_files_of(setting, setting.net).items() if precision == "int8")
+    for product in installed_products():
         row: dict[str, Any] = {"product": product}
-        built = _build(setting, row, onnx, product=product, name=f"{product}.layers")
+        built = build_here(setting, row, onnx, product=product, name=f"{product}.layers")
         if built is None:
             yield row
             continue
@@ -296,7 +289,7 @@ def int8_forms(setting: Setting) -> Iterator[dict[str, Any]]:
     import onnx
     from rtx_fusion import FORMS, write_form
 
-    if "tensorrt-rtx" not in _products():
+    if "tensorrt-rtx" not in installed_products():
         yield {"form": "all", "result": "not run: tensorrt-rtx is not installed"}
         return
     for name in FORMS:
@@ -304,20 +297,20 @@ def int8_forms(setting: Setting) -> Iterator[dict[str, Any]]:
         file = setting.folder / "nets" / f"form.{name}.onnx"
         file.parent.mkdir(parents=True, exist_ok=True)
         onnx.save(write_form(name), file)
-        built = _build(setting, row, file, product="tensorrt-rtx", name=f"form.{name}")
+        built = build_here(setting, row, file, product="tensorrt-rtx", name=f"form.{name}")
         row.pop("sanity gate", None)  # of two convolutions
         if built is not None and setting.rehearse:
             row["result"] = "not run: built"
         elif built is not None:
-            with _opened(setting, built) as runner:
-                row |= {f"p50 us, batch {batch}": 1e3 * _p50_ms(runner, batch) for batch in (1, 8, 32)}
+            with open_subject(setting, built) as runner:
+                row |= {f"p50 us, batch {batch}": 1e3 * p50_ms_of(runner, batch) for batch in (1, 8, 32)}
             row["result"] = "passed"
         yield row
 
 
 def preflight(setting: Setting) -> Iterator[dict[str, Any]]:
     """Does `preflight` say that an engine built here fits here?"""
-    for product, engine in _fp16_engines(setting, stand_in=False):
+    for product, engine in fp16_engines(setting, stand_in=False):
         command = [sys.executable, "-m", "resnet_deploy", "preflight", str(engine)]
         command += [] if setting.rehearse else ["--require-gpu"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -333,15 +326,15 @@ def latency(setting: Setting, net: str) -> Iterator[dict[str, Any]]:
     from resnet_deploy.bench.run import BenchOptions, BenchTarget, bench
     from resnet_deploy.bench.timing import Sampling
 
-    onnx = _onnx_of(setting, net)
+    onnx = onnx_files_of(setting, net)
     checkpoint = next(iter(onnx.values())).with_name(f"{net}.safetensors")
     torch_backends = ("torch", "torch-compile") if setting.rehearse else _TORCH_BACKENDS
     targets = [BenchTarget(file=checkpoint, backend=backend) for backend in torch_backends]
     for precision, file in onnx.items():
         if precision == "fp32" or not setting.rehearse:
             targets.append(BenchTarget(file=file, backend="onnxruntime"))
-        for product in _products():
-            built = _build(setting, {}, file, product=product, name=f"{net}.{product}.{precision}")
+        for product in installed_products():
+            built = build_here(setting, {}, file, product=product, name=f"{net}.{product}.{precision}")
             if built is not None:
                 targets.append(BenchTarget(file=built))
     sampling = Sampling(min_seconds=setting.seconds, max_seconds=max(6 * setting.seconds, 1.0))
@@ -387,113 +380,3 @@ def step_of(name: str) -> Step:
 
 def _passed(good: bool) -> str:
     return "passed" if good else "FAILED"
-
-
-def _products() -> list[str]:
-    from resnet_deploy.engine.products import PRODUCTS
-
-    return [product.name for product in PRODUCTS.values() if product.installed]
-
-
-def _absent_products() -> Iterator[dict[str, Any]]:
-    from resnet_deploy.engine.products import PRODUCTS
-
-    for product in PRODUCTS.values():
-        if not product.installed:
-            yield {"product": product.name, "result": "not run: not installed"}
-
-
-def _onnx_of(setting: Setting, net: str) -> dict[Any, Path]:
-    from resnet_deploy.nets.catalogue import find_net
-    from resnet_deploy.pipeline.onnx_files import make_onnx_files
-
-    return make_onnx_files(find_net(net), folder=setting.folder / "nets").onnx
-
-
-def _build(
-    setting: Setting, row: dict[str, Any], onnx: Path, *, product: str, name: str, **options: Any
-) -> Path | None:
-    """An engine for the GPU here; None where it was refused, `row` then says why."""
-    from resnet_deploy.core.errors import EngineBuildError, MissingDependencyError
-    from resnet_deploy.engine.building.build import build_engine
-    from resnet_deploy.engine.building.options import BuildOptions
-
-    target = () if product == "tensorrt" else (REHEARSAL_TARGET if setting.rehearse else "current",)
-    out = setting.folder / "engines" / f"{name}.engine"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        built = build_engine(BuildOptions(onnx=onnx, product=product, targets=target, out=out, **options))
-    except MissingDependencyError as error:
-        row["result"] = f"not run: {error.message}" if setting.rehearse else f"FAILED: {error.message}"
-        return None
-    except EngineBuildError as error:
-        row["result"] = f"FAILED: {error.message}"
-        return None
-    row |= {"MiB": built.size_bytes / 2**20, "built in s": built.seconds, "sanity gate": built.sanity}
-    return built.file
-
-
-def _checked(
-    setting: Setting, row: dict[str, Any], built: Path | None, onnx: Path, precision: str
-) -> Iterator[dict[str, Any]]:
-    """`row` with the engine's answers compared with ONNX Runtime's on the processor."""
-    from resnet_deploy.engine.open import open_runner
-    from resnet_deploy.verify.parity import compare_outputs
-
-    if built is None:
-        yield row
-        return
-    stand_in = {"backend": _stand_in()} if setting.rehearse else {}
-    with open_runner(onnx if setting.rehearse else built, **stand_in) as runner:
-        (got,) = _answers(runner, NUM_IMAGES)
-    with open_runner(onnx, backend="onnxruntime-cpu") as runner:
-        (expected,) = _answers(runner, NUM_IMAGES)
-    parity = compare_outputs([expected], [got])
-    limit = SQNR_LIMITS_DB[precision]
-    result = "passed" if parity.sqnr_db >= limit else f"FAILED: below {limit:g} dB"
-    if row["sanity gate"] == "failed":
-        result = "FAILED: sanity gate"
-    if setting.rehearse and result == "passed":
-        result = "not run: built; the ONNX file was run in its place"
-    yield {**row, "SQNR dB": parity.sqnr_db, "result": result}
-
-
-def _fp16_engines(setting: Setting, *, stand_in: bool = True) -> Iterator[tuple[str, Path]]:
-    """(product, engine) of the FP16 network; in a rehearsal (stand-in, ONNX file), unless `stand_in` is false."""
-    onnx = next(file for precision, file in _onnx_of(setting, setting.net).items() if precision == "fp16")
-    if setting.rehearse and stand_in:
-        yield _stand_in(), onnx
-        return
-    for product in _products():
-        row: dict[str, Any] = {}
-        built = _build(setting, row, onnx, product=product, name=f"{product}.fp16")
-        if built is not None:
-            yield product, built
-
-
-def _stand_in() -> str:
-    return "openvino" if importlib.util.find_spec("openvino") else "onnxruntime-cpu"
-
-
-def _opened(setting: Setting, file: Path, **options: Any) -> Any:
-    from resnet_deploy.engine.open import open_runner
-
-    return open_runner(file, backend=_stand_in() if setting.rehearse else None, **options)
-
-
-def _answers(runner: Any, *batches: int) -> list[np.ndarray]:
-    """First output for the same standard normal images, at each batch size."""
-    name, output = runner.info.inputs[0], runner.info.outputs[0].name
-    side = 32 if name.shape[-1] == 32 else 224
-    rng = np.random.default_rng(0)
-    images = rng.standard_normal((max(batches), 3, side, side), dtype=np.float32).astype(name.dtype)
-    return [runner.run({name.name: images[:batch]})[output] for batch in batches]
-
-
-def _p50_ms(runner: Any, batch: int) -> float:
-    from resnet_deploy.bench.timing import Sampling, measure
-
-    spec = runner.info.inputs[0]
-    shape = tuple(size if isinstance(size, int) and size > 0 else 224 for size in spec.shape[1:])
-    feeds = {spec.name: np.zeros((batch, *shape), spec.dtype)}
-    return measure(runner, feeds, sampling=Sampling(min_seconds=0.5, max_seconds=3.0)).p50_ms

@@ -75,14 +75,15 @@ def test_a_step_that_hangs_fails_and_the_others_are_still_run(no_gpu, tmp_path: 
 
 def outcome_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *rows: dict, error: Exception | None = None):
     import gpu_steps
+    import gpu_subjects
 
-    def step(setting: gpu_steps.Setting) -> Iterator[dict]:
+    def step(setting: gpu_subjects.Setting) -> Iterator[dict]:
         yield from rows
         if error is not None:
             raise error
 
     monkeypatch.setitem(gpu_steps.STEPS, "machine", step)
-    setting = gpu_steps.Setting(folder=tmp_path, rehearse=True, net="resnet8", batches=(1,), seconds=0.1)
+    setting = gpu_subjects.Setting(folder=tmp_path, rehearse=True, net="resnet8", batches=(1,), seconds=0.1)
     return gpu_steps.run_step("machine", setting)
 
 
