@@ -53,7 +53,7 @@ def explain_targets(targets: tuple[str, ...]) -> str:
     runs = ", ".join(_named(target) for target in targets)
     others = [target for target in GPUS if target not in targets and target not in _ONLY_TENSORRT]
     could = ", ".join(_named(target) for target in others)
-    never = ", ".join(_named(target) for target in _ONLY_TENSORRT)
+    never = ", ".join(_named(target) for target in _ONLY_TENSORRT if target not in targets)
     without = f"; not on {could}, for which it could be built with --target" if others else ""
     return f"runs on {runs}{without}; nor on {never}, for which tensorrt has to build on the spot"
 

@@ -105,7 +105,7 @@ def check_sanity(
 
     Args:
         preprocess: What pixels the network wants; None takes (pixel / 255 - 0.5) / 0.25.
-        precision, tf32: They set how far two kernels may be apart; see `sanity_limits.rounding_limit`.
+        precision, tf32: They set how far two kernels may be apart; see `engine.sanity.limits.rounding_limit`.
         seed: Of the random images.
         budget_s: Seconds after which what is left is skipped; at least the images alone are run.
     Raises:

@@ -181,3 +181,5 @@ def test_what_an_engine_runs_on_and_what_not_is_said_by_name() -> None:
     assert "sm90 (H100, H200)" in never and "sm87 (Jetson Orin)" in never
     everything = targets.explain_targets(("sm75", "sm80", "sm86", "sm89", "sm120", "sm121"))
     assert "; not on" not in everything and "nor on sm87" in everything
+    here = targets.explain_targets(("sm90",))  # built for the GPU of the machine, should TensorRT-RTX do so
+    assert here.startswith("runs on sm90 (H100, H200); not on") and here.count("sm90") == 1
