@@ -13,7 +13,7 @@ from resnet_deploy.core.errors import ResnetDeployError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.engine.building.build import BuildResult, build_engine
 from resnet_deploy.engine.building.options import BuildOptions
-from resnet_deploy.graph.files import read_onnx
+from resnet_deploy.graph.external_data import read_onnx_with_data
 from resnet_deploy.pipeline.layer_source import find_layers
 from resnet_deploy.pipeline.realised import compare_precision
 
@@ -68,7 +68,7 @@ def _ask(options: BuildOptions, result: BuildResult) -> Delivered:
         source = find_layers(result.file)
         if source.layers is None:
             return Delivered(**asked, known=False, summary=source.note)
-        found = compare_precision(read_onnx(options.onnx), source.layers)
+        found = compare_precision(read_onnx_with_data(options.onnx)[0], source.layers)
     except ResnetDeployError as error:
         return Delivered(**asked, known=False, summary=error.message)
     wanted = [layer for layer in found.layers if layer.asked_in]

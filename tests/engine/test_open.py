@@ -254,3 +254,13 @@ def test_wrong_backends_and_files_are_refused(save_onnx, tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="'.pth' can not be run"):
         open_runner(tmp_path / "net.pth")
     assert not manifest_path(file).exists()
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_weights_beside_the_onnx_file_are_read(save_onnx, images: np.ndarray, backend: str, tmp_path: Path) -> None:
+    """As torch's exporter leaves them unless told otherwise."""
+    pytest.importorskip(backend, reason=f"{backend} is not installed")
+    inside, beside = save_onnx("fp32"), tmp_path / "beside.onnx"
+    onnx.save(onnx.load(inside), beside, save_as_external_data=True, location="beside.data", size_threshold=0)
+    with open_runner(inside, backend=backend) as first, open_runner(beside, backend=backend) as second:
+        np.testing.assert_array_equal(logits_of(first, images), logits_of(second, images))

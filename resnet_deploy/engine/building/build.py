@@ -19,7 +19,7 @@ from resnet_deploy.core.artifacts import (
     update_details,
     write_manifest,
 )
-from resnet_deploy.core.errors import ArtifactError, MissingDependencyError
+from resnet_deploy.core.errors import ArtifactError, ConfigError, MissingDependencyError
 from resnet_deploy.core.files import atomic_write, sha256_of_file
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision
@@ -32,7 +32,7 @@ from resnet_deploy.engine.header import EngineHeader, read_engine_header
 from resnet_deploy.engine.onnx_file import image_input, onnx_precision, tensor_specs
 from resnet_deploy.engine.products import Product, import_product
 from resnet_deploy.engine.targets import CURRENT, check_targets, choose_product, usual_targets
-from resnet_deploy.graph.files import read_onnx
+from resnet_deploy.graph.external_data import read_onnx_with_data
 
 _STAGE = "build"
 
@@ -82,10 +82,15 @@ def build_engine(options: BuildOptions, progress: Progress = NO_PROGRESS) -> Bui
         EngineBuildError: The product refused; carries its own words.
     """
     source = Path(options.onnx)
-    model = read_onnx(source)
+    model, data_files = read_onnx_with_data(source)
     parent = find_manifest(source)
     if parent is not None and parent.kind != "onnx":
         raise ArtifactError(f"{source} is of kind {parent.kind!r}, expected 'onnx'", remedy="give an ONNX file")
+    if data_files and (options.strip or options.refit):
+        raise ConfigError(
+            f"{source} keeps its weights in {data_files[0].name}, an engine is refitted from an ONNX file that has them",
+            remedy="save the model with its weights inside the file, or leave --strip and --refit away",
+        )
     tensor = image_input(model, name=str(source))
     profiles = plan_shapes(tensor, options, name=str(source))
     product = choose_product(options.product)
@@ -100,7 +105,7 @@ def build_engine(options: BuildOptions, progress: Progress = NO_PROGRESS) -> Bui
         targets=options.targets or usual_targets(product, trt, precision),
         timing_cache=options.timing_cache or _usual_timing_cache(options.file.parent, product, trt, gpu),
     )
-    made_from = {"onnx": source}
+    made_from = {"onnx": source} | {f"onnx data {index}": file for index, file in enumerate(data_files, start=1)}
     recorded = _recorded_options(options, profiles, product, trt, gpu)
     if not options.force and is_up_to_date(options.file, stage=_STAGE, inputs=made_from, options=recorded):
         manifest = read_manifest(options.file, verify=False)

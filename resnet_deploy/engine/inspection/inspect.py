@@ -182,9 +182,9 @@ def _onnx_facts(file: Path) -> dict[str, Any]:
 
     from resnet_deploy.core.config import to_plain
     from resnet_deploy.engine.onnx_file import onnx_precision, tensor_specs
-    from resnet_deploy.graph.files import read_onnx
+    from resnet_deploy.graph.external_data import read_onnx_with_data
 
-    model = read_onnx(file)
+    model, _ = read_onnx_with_data(file)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = Counter(node.op_type for node in model.graph.node)
     inputs = tensor_specs(value for value in model.graph.input if value.name not in stored)

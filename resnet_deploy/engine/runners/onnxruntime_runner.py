@@ -22,7 +22,7 @@ from resnet_deploy.engine.cuda_driver import query_cuda_driver
 from resnet_deploy.engine.runners.base import BaseRunner
 from resnet_deploy.engine.runners.onnxruntime_providers import CPU, check_provider, choose_providers
 from resnet_deploy.graph.bfloat16 import BF16_NOTE, computes_in_bf16
-from resnet_deploy.graph.files import read_onnx
+from resnet_deploy.graph.external_data import read_onnx_with_data
 from resnet_deploy.graph.session import runnable, wrong_passes
 
 _DTYPES = {
@@ -54,7 +54,7 @@ class OnnxRuntimeRunner(BaseRunner):
     def __init__(
         self, file: Path, *, num_threads: int = 0, provider: str = "", engine_cache: Path | None = None
     ) -> None:
-        model = read_onnx(file)
+        model, _ = read_onnx_with_data(file)
         wanted = choose_providers(provider, model, engine_cache=engine_cache, file=file)
         # the TensorRT provider has every type; the others are kept from what they compute wrongly
         given = model if provider == "tensorrt" else runnable(model)

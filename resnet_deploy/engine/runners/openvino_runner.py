@@ -16,7 +16,7 @@ from resnet_deploy.core.errors import EngineRunError, GraphError
 from resnet_deploy.core.specs import TensorSpec
 from resnet_deploy.engine.contract import RunnerInfo
 from resnet_deploy.engine.runners.base import BaseRunner
-from resnet_deploy.graph.files import read_onnx
+from resnet_deploy.graph.external_data import read_onnx_with_data
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -30,7 +30,7 @@ class OpenVinoRunner(BaseRunner):
     """
 
     def __init__(self, file: Path, *, num_threads: int = 0) -> None:
-        read_onnx(file)  # OpenVINO tries every other format on a broken file, and says so at length
+        read_onnx_with_data(file)  # OpenVINO tries every other format on a broken file, and says so at length
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if num_threads:
             config["INFERENCE_NUM_THREADS"] = num_threads

@@ -259,9 +259,9 @@ def _precision(file: Path, backend: str, manifest: Manifest | None) -> Precision
     if file.suffix != ".onnx":
         return Precision.FP16 if backend.endswith("-fp16") else Precision.FP32
     from resnet_deploy.engine.onnx_file import onnx_precision
-    from resnet_deploy.graph.files import read_onnx
+    from resnet_deploy.graph.external_data import read_onnx_with_data
 
-    return onnx_precision(read_onnx(file))
+    return onnx_precision(read_onnx_with_data(file)[0])
 
 
 def _assumptions(dtype: str, preprocess: Preprocess | None) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from resnet_deploy.core.errors import (
     GraphError,
     MissingDependencyError,
 )
+from resnet_deploy.core.files import sha256_of_file
 from resnet_deploy.core.progress import NO_PROGRESS
 from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
 from resnet_deploy.engine import targets
@@ -125,6 +126,24 @@ def test_a_network_for_any_size_is_built_for_the_sizes_asked_for(save_onnx, rtx)
     size = SizeProfile(min=(8, 16), opt=(16, 16), max=(32, 24))
     result = build_engine(BuildOptions(onnx=source, size=size))
     assert result.profiles == (ShapeProfile(min=(1, 3, 8, 16), opt=(8, 3, 16, 16), max=(32, 3, 32, 24)),)
+
+
+def test_weights_beside_the_onnx_file_are_part_of_what_an_engine_is_made_of(save_onnx, rtx) -> None:
+    source = save_onnx("fp32")
+    data = source.with_name("small.data")
+    onnx.save(onnx.load(source), source, save_as_external_data=True, location=data.name, size_threshold=0)
+    result = build_engine(BuildOptions(onnx=source))
+    assert read_manifest(result.file).input_sha256("onnx data 1") == sha256_of_file(data)
+    assert build_engine(BuildOptions(onnx=source)).skipped
+    values = bytearray(data.read_bytes())
+    values[3] ^= 0x01  # a bit of a weight
+    data.write_bytes(values)
+    assert not build_engine(BuildOptions(onnx=source)).skipped
+    with pytest.raises(ConfigError, match=r"keeps its weights in small\.data, an engine is refitted from"):
+        build_engine(BuildOptions(onnx=source, strip=True))
+    data.unlink()
+    with pytest.raises(ArtifactError, match=r"small\.data: no such file"):
+        build_engine(BuildOptions(onnx=source))
 
 
 def test_an_engine_without_weights_needs_a_gpu_to_be_built(save_onnx, rtx) -> None:
