@@ -48,17 +48,21 @@ class Delivered:
 
 
 def build_and_ask(options: BuildOptions, progress: Progress = NO_PROGRESS) -> tuple[BuildResult, Delivered]:
-    """`engine.building.build.build_engine`, and what the engine does; that is kept in the manifest, and not asked again.
+    """`engine.building.build.build_engine`, and what the engine does.
+
+    An answer is kept in the manifest and not asked for again; where there was none, a GPU may give it another time.
 
     Raises:
         ResnetDeployError: As `build_engine`. That the engine does not tell is no error.
     """
     result = build_engine(options, progress)
-    known = read_manifest(result.file, verify=False).details.get(_KEY) if result.skipped else None
-    if known is not None:
-        return result, from_plain(Delivered, known, source=f"{result.file}.json")
+    kept = read_manifest(result.file, verify=False).details.get(_KEY)
+    before = None if kept is None else from_plain(Delivered, kept, source=f"{result.file}.json")
+    if before is not None and before.known:
+        return result, before
     delivered = _ask(options, result)
-    update_details(result.file, **{_KEY: delivered})
+    if delivered != before:
+        update_details(result.file, **{_KEY: delivered})
     return result, delivered
 
 

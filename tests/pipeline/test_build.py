@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_deploy.core.artifacts import read_manifest
+from resnet_deploy.core.artifacts import manifest_path, read_manifest
 from resnet_deploy.core.errors import ArtifactError
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.engine.building.options import BatchProfile, BuildOptions
@@ -62,6 +62,11 @@ def test_an_engine_that_does_not_tell_is_built_all_the_same(onnx, tmp_path: Path
     monkeypatch.setattr(module, "find_layers", refuse)
     result, delivered = built(onnx[Precision.FP16], tmp_path, "sm89")
     assert result.file.is_file() and not delivered.known and "unknown form" in delivered.summary
+    before = manifest_path(result.file).stat().st_mtime_ns
+    assert not built(onnx[Precision.FP16], tmp_path, "sm89")[1].known
+    assert manifest_path(result.file).stat().st_mtime_ns == before  # the same answer is not written again
+    monkeypatch.undo()  # as on a machine whose GPU can tell
+    assert built(onnx[Precision.FP16], tmp_path, "sm89")[1].known
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.INT8])

@@ -86,18 +86,13 @@ def build_engine(options: BuildOptions, progress: Progress = NO_PROGRESS) -> Bui
     parent = find_manifest(source)
     if parent is not None and parent.kind != "onnx":
         raise ArtifactError(f"{source} is of kind {parent.kind!r}, expected 'onnx'", remedy="give an ONNX file")
-    if data_files and (options.strip or options.refit):
-        raise ConfigError(
-            f"{source} keeps its weights in {data_files[0].name}, an engine is refitted from an ONNX file that has them",
-            remedy="save the model with its weights inside the file, or leave --strip and --refit away",
-        )
     tensor = image_input(model, name=str(source))
     profiles = plan_shapes(tensor, options, name=str(source))
     product = choose_product(options.product)
     options.check_product(product)
     trt = import_product(product)
     check_targets(product, trt, options.targets)
-    _check_gpu_for_refit(product, options)
+    _check_refit(product, options, data_files)
     precision = (parent.precision if parent else None) or onnx_precision(model)
     gpu = None if product.ahead_of_time and options.targets != (CURRENT,) else query_cuda_driver().gpus[0]
     options = replace(
@@ -139,9 +134,17 @@ def build_engine(options: BuildOptions, progress: Progress = NO_PROGRESS) -> Bui
     return _result(options.file, manifest, skipped=False)
 
 
-def _check_gpu_for_refit(product: Product, options: BuildOptions) -> None:
+def _check_refit(product: Product, options: BuildOptions, data_files: tuple[Path, ...]) -> None:
+    if not (options.strip or options.refit):
+        return
+    if data_files:
+        raise ConfigError(
+            f"{options.onnx} keeps its weights in {data_files[0].name}, an engine is refitted from an ONNX file that has "
+            "them",
+            remedy="save the model with its weights inside the file, or leave --strip and --refit away",
+        )
     driver = query_cuda_driver()
-    if product.ahead_of_time and (options.strip or options.refit) and not driver.gpus:
+    if product.ahead_of_time and not driver.gpus:
         what = "without weights" if options.strip else "that can be refitted"
         raise MissingDependencyError(
             f"{product.name} builds engines {what} only where there is a GPU: {driver.reason}",
