@@ -19,10 +19,24 @@ ALLOWED = {
     "export": {"core", "nets", "data", "graph"},
     "quant": {"core", "data", "graph", "draw"},
     "engine": {"core", "nets", "graph"},
-    "verify": {"core", "nets", "data", "engine"},
-    "bench": {"core", "nets", "data", "engine"},
+    "verify": {"core", "nets", "data", "graph", "engine"},
+    "bench": {"core", "nets", "data", "graph", "engine"},
+    "report": {"core", "nets", "draw", "verify", "bench"},
     "ship": {"core"},
-    "pipeline": {"core", "nets", "data", "graph", "train", "export", "quant", "engine", "verify", "bench", "ship"},
+    "pipeline": {
+        "core",
+        "nets",
+        "data",
+        "graph",
+        "train",
+        "export",
+        "quant",
+        "engine",
+        "verify",
+        "bench",
+        "report",
+        "ship",
+    },
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from resnet_deploy.bench.report import ReportOptions, write_report
 from resnet_deploy.bench.run import Benchmark, BenchOptions, bench
 from resnet_deploy.bench.timing import Sampling
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
@@ -22,6 +21,7 @@ from resnet_deploy.pipeline.many import make_untrained
 from resnet_deploy.pipeline.onnx_files import StageRow
 from resnet_deploy.pipeline.plan import LATENCY_CALIBRATION, CalibrationPlan, DeployPlan
 from resnet_deploy.pipeline.targets import bench_targets
+from resnet_deploy.report.report import ReportOptions, write_report
 from resnet_deploy.verify.thresholds import Thresholds
 from resnet_deploy.verify.verdict import ValidateOptions, Verdict, validate
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnet_deploy.bench.gather import Findings
-from resnet_deploy.bench.networks import Network, join_names
 from resnet_deploy.core.artifacts import Manifest
+from resnet_deploy.report.gather import Findings
+from resnet_deploy.report.networks import Network, join_names
 
 _PRODUCTS = {"tensorrt-rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
 _PRECISIONS = ("int8", "fp16", "fp32", None)  # what a reader asks for first

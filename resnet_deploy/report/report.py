@@ -16,14 +16,14 @@ from jinja2 import StrictUndefined
 from markupsafe import Markup
 
 from resnet_deploy import __version__
-from resnet_deploy.bench.gather import Entry, Findings, gather
-from resnet_deploy.bench.networks import Network, find_networks, precisions_of
-from resnet_deploy.bench.plots import ScorePoint, accuracy_plot, curve_plot, latency_plots, size_plot, three_figures
-from resnet_deploy.bench.summary import SummaryLine, missing_parts, not_run, summarize_findings
 from resnet_deploy.core.artifacts import write_manifest
 from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.metrics import wilson_interval
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
+from resnet_deploy.report.gather import Entry, Findings, gather
+from resnet_deploy.report.networks import Network, find_networks, precisions_of
+from resnet_deploy.report.plots import ScorePoint, accuracy_plot, curve_plot, latency_plots, size_plot, three_figures
+from resnet_deploy.report.summary import SummaryLine, missing_parts, not_run, summarize_findings
 
 _MIB = 2**20
 _SHORT_HASH = 12
@@ -150,7 +150,7 @@ def _template():
 
 
 def _text(name: str) -> str:
-    return resources.files("resnet_deploy.bench").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("resnet_deploy.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _millions(value: int | None) -> str:

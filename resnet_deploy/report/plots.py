@@ -22,10 +22,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from resnet_deploy.bench.gather import TrainingCurve
-from resnet_deploy.bench.networks import Network, families, precisions_of
 from resnet_deploy.bench.run import BenchRow
 from resnet_deploy.core.specs import Precision
+from resnet_deploy.report.gather import TrainingCurve
+from resnet_deploy.report.networks import Network, families, precisions_of
 
 PRECISION_COLOURS = {"fp32": "#8a8f98", "fp16": "#3d8bfd", "bf16": "#7b61c9", "int8": "#f28c28", "fp8": "#c2476b"}
 _OTHER_COLOUR = "#20a39e"

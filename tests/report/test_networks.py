@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from resnet_deploy.bench.environment import capture_environment
-from resnet_deploy.bench.gather import gather
-from resnet_deploy.bench.networks import families, find_networks, join_names, precisions_of
-from resnet_deploy.bench.plots import latency_plots, three_figures
-from resnet_deploy.bench.report import ReportOptions, write_report
 from resnet_deploy.bench.run import Benchmark, BenchRow
-from resnet_deploy.bench.summary import not_run, summarize_findings
 from resnet_deploy.bench.timing import Sampling, summarize
 from resnet_deploy.core.artifacts import NetRecord, write_manifest
 from resnet_deploy.core.config import to_plain
 from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
 from resnet_deploy.nets.catalogue import find_net
+from resnet_deploy.report.gather import gather
+from resnet_deploy.report.networks import families, find_networks, join_names, precisions_of
+from resnet_deploy.report.plots import latency_plots, three_figures
+from resnet_deploy.report.report import ReportOptions, write_report
+from resnet_deploy.report.summary import not_run, summarize_findings
 
 DEPTHS = ("resnet101", "resnet152", "resnet18", "resnet34", "resnet50")  # as a folder lists them
 NATURAL = ["resnet20", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]

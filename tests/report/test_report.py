@@ -8,16 +8,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from resnet_deploy.bench.gather import TrainingCurve, gather
-from resnet_deploy.bench.networks import Network, find_networks
-from resnet_deploy.bench.plots import ScorePoint, accuracy_plot, curve_plot, latency_plots, size_plot
-from resnet_deploy.bench.report import ReportOptions, write_report
 from resnet_deploy.bench.run import BenchRow
 from resnet_deploy.bench.timing import Sampling, summarize
 from resnet_deploy.core.artifacts import NetRecord, read_manifest, write_manifest
 from resnet_deploy.core.errors import ArtifactError
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.nets.catalogue import find_net
+from resnet_deploy.report.gather import TrainingCurve, gather
+from resnet_deploy.report.networks import Network, find_networks
+from resnet_deploy.report.plots import ScorePoint, accuracy_plot, curve_plot, latency_plots, size_plot
+from resnet_deploy.report.report import ReportOptions, write_report
 
 
 class _Page(HTMLParser):

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from resnet_deploy.bench.gather import Entry, Findings
 from resnet_deploy.bench.run import BenchRow, cost_of
 from resnet_deploy.core.artifacts import Manifest
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
 from resnet_deploy.nets.catalogue import NetSpec, find_net, known_nets
+from resnet_deploy.report.gather import Entry, Findings
 
 _FAMILIES = tuple(dict.fromkeys(spec.family for spec in known_nets()))
 _UNKNOWN = "unknown"
