@@ -13,8 +13,8 @@ from resnet_deploy.cli.render import note, print_data, table
 from resnet_deploy.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from resnet_deploy.core.score import Score
     from resnet_deploy.quant.budget import BudgetOptions, BudgetResult
-    from resnet_deploy.quant.scoring import Score
 
 MAX_DROP = Annotated[
     Optional[float],

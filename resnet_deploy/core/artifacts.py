@@ -47,8 +47,13 @@ _STAGE_OF_KIND = {
     "engine": "build",
     "verdict": "validate",
     "benchmark": "bench",
-    "report": "demo",
+    "report": "report",
     "analysis": "analyze",
+    "estimate": "estimate",
+    "advice": "advise",
+    "attribution": "attribute",
+    "divergence": "diverge",
+    "bisection": "bisect",
 }
 
 
@@ -81,8 +86,8 @@ class Manifest:
     """The record beside a file.
 
     Attributes:
-        kind: "checkpoint", "onnx", "calibration", "engine", "verdict", "benchmark",
-            "analysis" or "report".
+        kind: "checkpoint", "onnx", "calibration", "engine", "verdict", "attribution", "divergence", "bisection",
+            "benchmark", "comparison", "estimate", "advice", "analysis" or "report".
         file: Name of the file, without folder.
         sha256, size_bytes: Of the file's bytes.
         stage: The command that made it.

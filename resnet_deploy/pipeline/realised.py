@@ -13,10 +13,10 @@ import onnx
 from resnet_deploy.core.errors import GraphError
 from resnet_deploy.engine.inspection.layers import EngineLayer, EngineLayers
 from resnet_deploy.engine.onnx_file import onnx_precision
+from resnet_deploy.graph.layer_cost import layer_cost
 from resnet_deploy.pipeline.realised_result import Addition, Conversion, LayerPrecision, Realised
 from resnet_deploy.quant.audit import audit_model
 from resnet_deploy.quant.audit_result import Audit, LayerAudit
-from resnet_deploy.quant.cost import layer_cost
 
 _TURING = "sm75"
 

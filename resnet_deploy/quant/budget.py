@@ -15,6 +15,7 @@ from resnet_deploy.core.config import from_plain, to_plain
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.files import atomic_write, sha256_of_file
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
+from resnet_deploy.core.score import Score
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.draw.figure import save_png
 from resnet_deploy.draw.pareto import TradeOff, draw_trade_off
@@ -23,7 +24,7 @@ from resnet_deploy.quant.candidates import Candidates
 from resnet_deploy.quant.cost import COST_UNITS
 from resnet_deploy.quant.noise import NoiseModel
 from resnet_deploy.quant.quantize import QuantizeOptions, QuantizeResult, quantize_onnx
-from resnet_deploy.quant.scoring import Score, ScoringImages, load_scoring_images
+from resnet_deploy.quant.scoring import ScoringImages, load_scoring_images
 
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "matplotlib")
 

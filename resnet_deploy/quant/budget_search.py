@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
+from resnet_deploy.core.score import Score
 from resnet_deploy.quant.noise import NoiseModel, RunningNoise
-from resnet_deploy.quant.scoring import Score
 
 _NODE_COST = 1e-4
 """Added to every node's cost when gains are weighed: a layer in float costs a change of type even where it computes

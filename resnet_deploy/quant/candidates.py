@@ -11,18 +11,20 @@ import onnx
 
 from resnet_deploy.core.artifacts import Manifest
 from resnet_deploy.core.progress import Progress
+from resnet_deploy.core.score import Score
+from resnet_deploy.core.score_log import ScoreLog, score_key
 from resnet_deploy.graph.channel_classes import find_channel_classes, scale_channels
+from resnet_deploy.graph.layer_cost import LayerCost, layer_cost
 from resnet_deploy.graph.rounding_points import find_rounded_weights
 from resnet_deploy.quant.budget_search import PathPoint, greedy_path
-from resnet_deploy.quant.cost import COST_UNITS, LayerCost, float_costs, layer_cost, read_latencies
+from resnet_deploy.quant.cost import COST_UNITS, float_costs, read_latencies
 from resnet_deploy.quant.equalization import Equalized
 from resnet_deploy.quant.network import read_network
 from resnet_deploy.quant.noise import measure_noise
 from resnet_deploy.quant.prepare import Prepared, delivered, prepare
 from resnet_deploy.quant.quantize import QuantizeOptions, QuantizeResult, quantize_onnx
 from resnet_deploy.quant.refine import open_refinement_images, refine_model
-from resnet_deploy.quant.score_log import ScoreLog, score_key
-from resnet_deploy.quant.scoring import Score, ScoringImages, logits_of_model, score_logits
+from resnet_deploy.quant.scoring import ScoringImages, logits_of_model, score_logits
 from resnet_deploy.quant.table import CalibrationTable, TensorScale
 from resnet_deploy.quant.trt_cache import read_scales
 from resnet_deploy.quant.units import layer_units, reader_groups

@@ -13,12 +13,14 @@ import onnx
 
 from resnet_deploy.core.errors import ConfigError, DataError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
+from resnet_deploy.core.score import Score, compare_logits
 from resnet_deploy.core.specs import Precision, Preprocess
+from resnet_deploy.data.crops import decode_crops
 from resnet_deploy.data.preprocess import normalize
 from resnet_deploy.data.source import ImageSource, Subset, open_images, stratified_sample
 from resnet_deploy.quant.equalization import Equalized, equalize
 from resnet_deploy.quant.reconstruction import RECONSTRUCTIONS, reconstruct
-from resnet_deploy.quant.scoring import Score, compare_logits, decode_crops, logits_of_model
+from resnet_deploy.quant.scoring import logits_of_model
 
 _EQUALIZE = "equalize"
 REFINEMENTS = (_EQUALIZE, *RECONSTRUCTIONS)

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "Score",
-    "ScoringImages",
-    "compare_logits",
-    "decode_crops",
-    "load_scoring_images",
-    "logits_of_model",
-    "score_logits",
-]
+__all__ = ["ScoringImages", "load_scoring_images", "logits_of_model", "score_logits"]
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,43 +13,17 @@ import onnx
 
 from resnet_deploy.core.artifacts import Manifest
 from resnet_deploy.core.errors import ArtifactError, GraphError
-from resnet_deploy.core.metrics import paired_drop_interval, wilson_interval
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
+from resnet_deploy.core.score import Score, compare_logits
 from resnet_deploy.core.specs import Precision, Preprocess
 from resnet_deploy.data.classes import map_classes
-from resnet_deploy.data.decode_ahead import decode_ahead
-from resnet_deploy.data.preprocess import crop_pixels, normalize
-from resnet_deploy.data.source import ImageSource, open_images, stratified_sample
+from resnet_deploy.data.crops import decode_crops
+from resnet_deploy.data.preprocess import normalize
+from resnet_deploy.data.source import open_images, stratified_sample
 from resnet_deploy.graph.session import open_session
 from resnet_deploy.quant.network import check_decides, read_network
 
 _BATCH = 32
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Score:
-    """A candidate against FP32 on the same images.
-
-    Attributes:
-        agreement: Share of images on which both choose the same class; low and high are its 95 % Wilson interval.
-        num_nonfinite: Images for which a logit is NaN or infinite; they agree with nothing and are wrong.
-        sqnr_db: Energy of the FP32 logits over that of the difference, over all other images; None where there is
-            no difference.
-        top1_percent, drop: Top-1 of the candidate and its loss against FP32 in points; None without labels.
-        drop_low, drop_high: 95 % interval of the loss, from the images on which only one of the two is right.
-    """
-
-    num_images: int
-    num_agreeing: int
-    agreement: float
-    agreement_low: float
-    agreement_high: float
-    num_nonfinite: int
-    sqnr_db: float | None
-    top1_percent: float | None = None
-    drop: float | None = None
-    drop_low: float | None = None
-    drop_high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,27 +106,6 @@ def load_scoring_images(
     )
 
 
-def decode_crops(
-    source: ImageSource, preprocess: Preprocess, *, num_threads: int = 0, progress: Progress = NO_PROGRESS
-) -> np.ndarray:
-    """[N, H, W, 3] uint8 of all images after resize and crop: a quarter of the memory of network inputs.
-
-    Raises:
-        DataError: An image can not be used; names it.
-    """
-    crops = np.empty((len(source), preprocess.height_px, preprocess.width_px, 3), np.uint8)
-    progress.start(f"decode {source.description}", len(source))
-    for places, batch in decode_ahead(
-        source,
-        lambda image, name: crop_pixels(image, preprocess, name=name),
-        batch_size=_BATCH,
-        num_threads=num_threads,
-    ):
-        crops[places] = batch
-        progress.advance(len(batch))
-    return crops
-
-
 def logits_of_model(model: onnx.ModelProto, batches: Iterator[np.ndarray], num_threads: int = 0) -> np.ndarray:
     """[N, K] float32, by ONNX Runtime.
 
@@ -182,38 +126,3 @@ def logits_of_model(model: onnx.ModelProto, batches: Iterator[np.ndarray], num_t
 def score_logits(logits: np.ndarray, images: ScoringImages) -> Score:
     """Compare [N, K] logits with those of FP32 for the same images."""
     return compare_logits(logits, images.logits, images.labels)
-
-
-def compare_logits(logits: np.ndarray, wanted: np.ndarray, labels: np.ndarray | None = None) -> Score:
-    """Compare logits with those of FP32, both [N, K], row by row.
-
-    Args:
-        labels: [N] network outputs that should be largest.
-    """
-    finite = np.isfinite(logits).all(axis=1)
-    count, chosen, reference = len(logits), logits.argmax(axis=1), wanted.argmax(axis=1)
-    agreeing = int(((chosen == reference) & finite).sum())
-    low, high = wilson_interval(agreeing, count)
-    noise = float(np.square(logits[finite].astype(np.float64) - wanted[finite]).sum())
-    signal = float(np.square(wanted[finite], dtype=np.float64).sum())
-    truth = {}
-    if labels is not None:
-        right, before = (chosen == labels) & finite, reference == labels
-        lost, won = int((before & ~right).sum()), int((right & ~before).sum())
-        drop_low, drop_high = paired_drop_interval(lost, won, count)
-        truth = {
-            "top1_percent": 100.0 * float(right.mean()),
-            "drop": 100.0 * (lost - won) / count,
-            "drop_low": drop_low,
-            "drop_high": drop_high,
-        }
-    return Score(
-        num_images=count,
-        num_agreeing=agreeing,
-        agreement=agreeing / count,
-        agreement_low=low,
-        agreement_high=high,
-        num_nonfinite=int((~finite).sum()),
-        sqnr_db=10 * math.log10(signal / noise) if noise > 0 and signal > 0 else None,
-        **truth,
-    )

@@ -17,17 +17,18 @@ from resnet_deploy.core.config import to_plain
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
+from resnet_deploy.core.score import Score
+from resnet_deploy.core.score_log import ScoreLog, score_key
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.draw.figure import save_png
 from resnet_deploy.draw.sensitivity import draw_sensitivity
-from resnet_deploy.quant.cost import layer_cost
+from resnet_deploy.graph.layer_cost import layer_cost
 from resnet_deploy.quant.insertion import insert_qdq
 from resnet_deploy.quant.network import read_network
 from resnet_deploy.quant.noise import NoiseModel, measure_noise
 from resnet_deploy.quant.prepare import prepare
 from resnet_deploy.quant.sample import net_stem, read_fp32_manifest
-from resnet_deploy.quant.score_log import ScoreLog, score_key
-from resnet_deploy.quant.scoring import Score, ScoringImages, load_scoring_images, logits_of_model, score_logits
+from resnet_deploy.quant.scoring import ScoringImages, load_scoring_images, logits_of_model, score_logits
 from resnet_deploy.quant.table import CalibrationTable
 from resnet_deploy.quant.trt_cache import read_scales
 from resnet_deploy.quant.units import block_units, layer_units, placement_of

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_deploy.core.metrics import paired_drop_interval, top_k_hits, wilson_interval
-from tests.reference.plain_statistics import plain_top_k_hit, plain_wilson
+from resnet_deploy.core.metrics import holm, normal_quantile, paired_drop_interval, top_k_hits, wilson_interval
+from tests.reference.plain_statistics import plain_tango_statistic, plain_top_k_hit, plain_wilson
 
 _FEW_VALUES = st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0, np.inf, np.nan])  # few, so that ties are common
 
@@ -74,3 +76,57 @@ def test_paired_interval_is_symmetric_and_never_empty() -> None:
 def test_impossible_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="7 \\+ 5 differing images of 10"):
         paired_drop_interval(7, 5, 10)
+
+
+def test_a_wider_confidence_gives_a_wider_wilson_interval() -> None:
+    # At hits = count it is count / (count + z^2) to 1 in closed form.
+    assert wilson_interval(50, 50, confidence=0.9)[0] == pytest.approx(50 / (50 + 1.6448536269514722**2), rel=1e-12)
+    low, high = wilson_interval(30, 100), wilson_interval(30, 100, confidence=0.99)
+    assert high[0] < low[0] < low[1] < high[1]
+
+
+@pytest.mark.parametrize("counts", [(9, 2, 100), (0, 0, 50), (3, 0, 40), (0, 7, 60), (59, 42, 1000), (30, 29, 60)])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_the_paired_interval_ends_where_the_score_test_just_rejects(counts: tuple, confidence: float) -> None:
+    low, high = (end / 100 for end in paired_drop_interval(*counts, confidence=confidence))
+    z = normal_quantile((1 + confidence) / 2)
+    # The search for the likeliest share is good to about 1e-8 of it; the statistic follows with its square root.
+    assert plain_tango_statistic(*counts, low) == pytest.approx(z, rel=1e-4)
+    assert plain_tango_statistic(*counts, high) == pytest.approx(-z, rel=1e-4)
+
+
+def test_the_paired_interval_of_a_published_table() -> None:
+    # One patient against seven, of 21 (airway hyper-responsiveness, Bentur 2009), as in Fagerland, Lydersen and Laake
+    # 2014: -0.517 to -0.026.
+    assert paired_drop_interval(1, 7, 21) == (pytest.approx(-51.7, abs=0.05), pytest.approx(-2.6, abs=0.05))
+
+
+def test_without_a_differing_image_the_paired_interval_is_as_wide_as_the_sample_allows() -> None:
+    # b = c = 0: n * drop / sqrt(n * drop * (1 - drop)) = z, so drop = z^2 / (n + z^2).
+    z2 = normal_quantile(0.975) ** 2
+    assert paired_drop_interval(0, 0, 599)[1] == pytest.approx(100 * z2 / (599 + z2), rel=1e-12)
+
+
+def test_one_sided_bounds_of_a_drop_err_as_often_as_they_say() -> None:
+    # The true drop is 0.5 points; a bound on its wrong side is an error. All splits of 1,000 images with up to 40
+    # differing ones are counted with their exact probabilities (the rest: 4e-7), so there is no noise. The score test
+    # is asymptotic: exact errors are 4.7 % and 5.8 %; a bound at twice the level would give 10 %.
+    from scipy.stats import binom
+
+    n, p_lost, p_won = 1000, 0.0075, 0.0025
+    under = over = 0.0
+    for differing in range(41):
+        for lost in range(differing + 1):
+            p = binom.pmf(differing, n, p_lost + p_won) * binom.pmf(lost, differing, p_lost / (p_lost + p_won))
+            if p > 1e-9:
+                low, high = paired_drop_interval(lost, differing - lost, n, confidence=0.9)
+                under, over = under + p * (high < 0.5), over + p * (low > 0.5)
+    assert 0.04 < under < 0.055 and 0.04 < over < 0.065
+
+
+@given(st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.02, 0.3, 1.0]), min_size=1, max_size=6))
+def test_holm_is_the_closed_test_of_bonferroni(p: list[float]) -> None:
+    # A hypothesis falls when every set of hypotheses that holds it falls by Bonferroni (Marcus, Peritz, Gabriel 1976).
+    sets = [s for size in range(1, len(p) + 1) for s in combinations(range(len(p)), size)]
+    closed = [max(min(1.0, len(s) * min(p[j] for j in s)) for s in sets if i in s) for i in range(len(p))]
+    assert holm(np.array(p)) == pytest.approx(closed)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from resnet_deploy.core.errors import ConfigError
+from resnet_deploy.core.score import Score
 from resnet_deploy.quant.budget_search import Limits, PathPoint, greedy_path, search
 from resnet_deploy.quant.noise import NoiseModel, NoiseSource
-from resnet_deploy.quant.scoring import Score
 
 COSTS = {"a": 0.1, "b": 0.4, "c": 0.3, "d": 0.2}
 EFFECTS = {"a": 0.6, "b": 0.5, "c": 0.25, "d": 0.15}

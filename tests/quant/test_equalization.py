@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from resnet_deploy.cli.main import app
 from resnet_deploy.core.artifacts import Manifest, read_manifest
 from resnet_deploy.core.progress import NO_PROGRESS
+from resnet_deploy.core.score import compare_logits
 from resnet_deploy.core.specs import Precision, UnsignedRelu
 from resnet_deploy.data.batches import input_batches
 from resnet_deploy.data.source import open_images, stratified_sample
@@ -29,7 +30,7 @@ from resnet_deploy.quant.exact_input import PIXELS
 from resnet_deploy.quant.prepare import Prepared, delivered, prepare
 from resnet_deploy.quant.quantize import QuantizeOptions, quantize_onnx
 from resnet_deploy.quant.refine import RefineOptions, open_refinement_images, refine_model
-from resnet_deploy.quant.scoring import compare_logits, load_scoring_images, logits_of_model
+from resnet_deploy.quant.scoring import load_scoring_images, logits_of_model
 from resnet_deploy.quant.table import read_table
 from tests.reference.small_networks import bottleneck_onnx, make_table, small_preprocess
 

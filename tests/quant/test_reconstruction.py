@@ -9,6 +9,7 @@ from onnx import numpy_helper
 
 from resnet_deploy.core.artifacts import read_manifest
 from resnet_deploy.core.errors import ConfigError, DataError
+from resnet_deploy.core.score import compare_logits
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.data.batches import input_batches
 from resnet_deploy.data.source import open_images, stratified_sample
@@ -17,7 +18,7 @@ from resnet_deploy.quant.prepare import prepare
 from resnet_deploy.quant.quantize import QuantizeOptions, quantize_onnx
 from resnet_deploy.quant.reconstruction import reconstruct
 from resnet_deploy.quant.refine import RefineOptions, open_refinement_images, refine_model
-from resnet_deploy.quant.scoring import compare_logits, logits_of_model
+from resnet_deploy.quant.scoring import logits_of_model
 from resnet_deploy.quant.table import read_table
 
 

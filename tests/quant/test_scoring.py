@@ -5,18 +5,13 @@ import pytest
 
 from resnet_deploy.core.artifacts import read_manifest
 from resnet_deploy.core.errors import ArtifactError, GraphError
+from resnet_deploy.core.score import Score
+from resnet_deploy.core.score_log import ScoreLog, score_key
+from resnet_deploy.data.crops import decode_crops
 from resnet_deploy.data.digits import DIGITS_PREPROCESS
 from resnet_deploy.data.preprocess import crop_pixels
 from resnet_deploy.data.source import open_images, stratified_sample
-from resnet_deploy.quant.score_log import ScoreLog, score_key
-from resnet_deploy.quant.scoring import (
-    Score,
-    ScoringImages,
-    decode_crops,
-    load_scoring_images,
-    logits_of_model,
-    score_logits,
-)
+from resnet_deploy.quant.scoring import ScoringImages, load_scoring_images, logits_of_model, score_logits
 from tests.reference.small_networks import resnet8_onnx, small_preprocess
 
 

@@ -14,7 +14,7 @@ from resnet_deploy import __version__
 from resnet_deploy.core.config import from_plain, to_plain
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.files import sha256_of_bytes
-from resnet_deploy.quant.scoring import Score
+from resnet_deploy.core.score import Score
 
 
 def score_key(*parts: Any) -> str:
