@@ -135,7 +135,7 @@ def answers_of(runner: Any, *batches: int) -> list[np.ndarray]:
 
 
 def p50_ms_of(runner: Any, batch: int) -> float:
-    from resnet_deploy.bench.timing import Sampling, measure
+    from resnet_deploy.bench.measure.timing import Sampling, measure
 
     spec = runner.info.inputs[0]
     shape = tuple(size if isinstance(size, int) and size > 0 else 224 for size in spec.shape[1:])

@@ -283,7 +283,7 @@ def main() -> None:
     from plain_training_loop import PlainResNet20
     from training_bound import step_bound
 
-    from resnet_deploy.bench.environment import capture_environment
+    from resnet_deploy.bench.machine.environment import capture_environment
     from resnet_deploy.nets.catalogue import build_net, find_net
 
     own, peers = (sum(p.numel() for p in net.parameters()) for net in (build_net(find_net(NET)), PlainResNet20()))

@@ -10,7 +10,8 @@ from pathlib import Path
 from resnet_deploy.core.errors import ConfigError, DataError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.train.options import TrainOptions, TrainResult
-from resnet_deploy.verify.verdict import ValidateOptions, Verdict, validate
+from resnet_deploy.verify.validate import ValidateOptions, validate
+from resnet_deploy.verify.verdict import Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.metrics import top_k_hits, wilson_interval
+from resnet_deploy.core.metrics import label_ranks, wilson_interval
 from resnet_deploy.data.bad_images import BadImage
 from resnet_deploy.data.classes import ClassMap
 from resnet_deploy.data.source import ImageSource, open_images, stratified_sample
@@ -92,26 +92,29 @@ class AccuracyCounter:
 
     Args:
         num_ranked: So many classes of a row are in order, where a network names the best alone; None for all.
+    Attributes:
+        has_top5: There are more than five classes, and five of them are ranked.
     """
 
     def __init__(self, classes: ClassMap, *, num_ranked: int | None = None) -> None:
         self._classes = classes
-        self._has_top5 = len(classes.names) > 5 and (num_ranked is None or num_ranked >= 5)
+        self.has_top5 = len(classes.names) > 5 and (num_ranked is None or num_ranked >= 5)
         self._seen = np.zeros(len(classes.names), dtype=np.int64)
         self._hits = np.zeros(len(classes.names), dtype=np.int64)
         self._top5 = self._nonfinite = 0
         self._seconds = 0.0
 
     def add(self, logits: np.ndarray, labels: np.ndarray, seconds: float) -> np.ndarray:
-        """One batch of logits with the data set's own labels; gives the top-1 hits, [N] bool."""
+        """One batch of logits with the data set's own labels; gives the ranks of the true classes, [N] from 0."""
         wanted = self._classes.to_output[labels]
-        hits = top_k_hits(logits, wanted, 1)
+        ranks = label_ranks(logits, wanted)
+        hits = ranks < 1
         np.add.at(self._seen, wanted, 1)
         np.add.at(self._hits, wanted[hits], 1)
-        self._top5 += int(top_k_hits(logits, wanted, 5).sum())
+        self._top5 += int((ranks < 5).sum())
         self._nonfinite += int((~np.isfinite(logits)).any(axis=1).sum())
         self._seconds += seconds
-        return hits
+        return ranks
 
     @property
     def top1_percent(self) -> float:
@@ -121,7 +124,7 @@ class AccuracyCounter:
     @property
     def top5_percent(self) -> float | None:
         """So far; None where there are five classes or fewer, or where fewer are ranked."""
-        return 100.0 * self._top5 / max(1, int(self._seen.sum())) if self._has_top5 else None
+        return 100.0 * self._top5 / max(1, int(self._seen.sum())) if self.has_top5 else None
 
     def result(self, info: RunnerInfo, source: ImageSource) -> Accuracy:
         """The counts as a result."""

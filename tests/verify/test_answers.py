@@ -19,7 +19,8 @@ from resnet_deploy.verify.answers import Answerer, comparable, logits_from
 from resnet_deploy.verify.averaging import softmax
 from resnet_deploy.verify.evaluate import EvaluateOptions, evaluate
 from resnet_deploy.verify.protocols import Protocol
-from resnet_deploy.verify.verdict import ValidateOptions, read_verdict, validate
+from resnet_deploy.verify.validate import ValidateOptions, validate
+from resnet_deploy.verify.verdict import read_verdict
 
 
 class _Fixed:

@@ -34,6 +34,13 @@ def test_statistics_follow_their_definitions_on_the_whole_array() -> None:
     assert parity.gain == pytest.approx(np.polyfit(r, c, 1, w=None)[0], rel=0.05)  # polyfit has an offset as well
     assert parity.sqnr_db == pytest.approx(10 * math.log10((r @ r) / ((c - r) @ (c - r))), rel=1e-12)
     assert parity.top1_agreement == np.mean(_R.argmax(1) == candidate.argmax(1))
+    for found, percent in zip(
+        (parity.abs_error_p50, parity.abs_error_p90, parity.abs_error_p99, parity.abs_error_p999),
+        (50, 90, 99, 99.9),
+        strict=True,
+    ):
+        true = np.quantile(np.abs(c - r), percent / 100, method="inverted_cdf")
+        assert found == pytest.approx(true, rel=2**-7 + 1e-6)  # half a bin, and float32
 
 
 def test_a_factor_of_two_shows_in_sqnr_and_gain_though_not_in_cosine_or_agreement() -> None:

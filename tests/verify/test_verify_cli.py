@@ -51,6 +51,31 @@ def test_validate_ends_with_0_or_1_and_writes_the_verdict(save_linear) -> None:
     assert _run("validate", swapped, *words, *loose).exit_code == ExitCode.DONE
 
 
+def test_validate_shows_statistics_and_where_limits_come_from(save_linear) -> None:
+    reference = save_linear("ref.onnx")
+    noisy = save_linear("n.onnx", lambda w, b: (w + np.random.default_rng(0).normal(0, 0.02, w.shape), b))
+    words = ("-r", reference, "--data", "digits", "--split", "val", "--min-sqnr", 5, "--level", 0.1)
+    shown = _run("validate", noisy, *words).stdout
+    for said in ("McNemar", "mid-p", "right to wrong", "Flips on which", "to prove it", "Holm", "90 %", "p99.9"):
+        assert said in shown
+    lines = {line.split("│")[1].strip(): line for line in shown.splitlines() if line.startswith("│")}
+    assert " given " in lines["SQNR of logits (dB)"] and "fp32 default" in lines["cosine of logits"]
+    answer = json.loads(_run("validate", noisy, *words, "--json").stdout)
+    assert answer["statistics"]["level"] == 0.1 and answer["statistics"]["top1"]["p_mid"] <= 1
+
+
+def test_validate_proves_or_fails_and_stops_early(save_linear) -> None:
+    reference, same = save_linear("ref.onnx"), save_linear("same.onnx")
+    words = ("-r", reference, "--data", "digits", "--split", "val")
+    assert _run("validate", same, *words, "--images", 50).exit_code == ExitCode.DONE
+    unproven = _run("validate", same, *words, "--images", 50, "--prove")
+    assert unproven.exit_code == ExitCode.CHECK_FAILED and "not proven" in unproven.stderr
+    limits = ("--max-drop", 3, "--min-agreement", 0.95, "--batch", 25)
+    early = _run("validate", same, *words, "--sequential", "--prove", *limits)
+    assert early.exit_code == ExitCode.DONE and "of 599 images were compared" in early.stderr
+    assert "betting" in early.stdout
+
+
 def test_nan_outputs_end_with_1_and_not_with_a_fault_of_ours(save_linear) -> None:
     broken = save_linear("nan.onnx", lambda w, b: (w * np.nan, b))
     words = ("-r", save_linear("ref.onnx"), "--data", "digits", "--split", "val")
@@ -71,6 +96,8 @@ def test_nan_outputs_end_with_1_and_not_with_a_fault_of_ours(save_linear) -> Non
         (("validate", "a.onnx", "-r", "a.onnx"), "--data"),
         (("validate", "cut.onnx", "-r", "a.onnx", "--data", "digits"), "cut off"),
         (("validate", "a.onnx", "-r", "a.onnx", "--data", "digits", "--min-agreement", "97"), "97"),
+        (("validate", "a.onnx", "-r", "a.onnx", "--data", "digits", "--split", "val", "--level", "5"), "level is 5"),
+        (("validate", "a.onnx", "-r", "a.onnx", "--data", "noise", "--prove"), "--prove"),
         (("evaluate", "plan.toml", "--data", "digits"), "ending in '.toml' can not be run"),
         (("validate", "notes.txt", "-r", "a.onnx", "--data", "digits", "--split", "val"), "notes.txt"),
     ],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ from PIL import Image
 from resnet_deploy.core.artifacts import manifest_path, read_manifest, write_manifest
 from resnet_deploy.core.errors import ArtifactError, ConfigError, EngineRunError
 from resnet_deploy.core.specs import Precision
+from resnet_deploy.data.source import open_images
 from resnet_deploy.graph.bfloat16 import BF16_NOTE
 from resnet_deploy.graph.float16 import bf16_from_fp32
-from resnet_deploy.verify.thresholds import Thresholds, resolve_limits
-from resnet_deploy.verify.verdict import ValidateOptions, Verdict, read_verdict, validate, verdict_path
+from resnet_deploy.verify.statistics.result import Conclusion
+from resnet_deploy.verify.thresholds import Thresholds
+from resnet_deploy.verify.validate import ValidateOptions, validate
+from resnet_deploy.verify.verdict import Verdict, read_verdict, verdict_path
 
 
 def _validate(reference: Path, candidate: Path, **options) -> Verdict:
@@ -147,15 +151,6 @@ def test_another_network_is_refused(save_linear, tmp_path) -> None:
         validate(ValidateOptions(reference=save_linear("r.onnx"), candidate=seven, data=str(folder)))
 
 
-@pytest.mark.parametrize(
-    ("bad", "match"),
-    [({"max_top1_drop": -1.0}, "max_top1_drop is -1.0"), ({"min_agreement": 97.0}, "min_agreement is 97.0")],
-)
-def test_limits_out_of_range_are_refused(bad: dict, match: str) -> None:
-    with pytest.raises(ConfigError, match=match):
-        Thresholds(**bad)
-
-
 def test_the_file_is_strict_json_even_with_nan_outputs(save_linear) -> None:
     verdict = _validate(save_linear("r.onnx"), save_linear("bad.onnx", _with_nan))
 
@@ -182,6 +177,9 @@ def test_a_corrupt_image_ends_the_comparison_unless_it_may_be_skipped(save_linea
     assert verdict.num_images == 11 and verdict.parity.top1_agreement == 1
     (bad,) = verdict.bad_images
     assert "images/3/3.png: can not be decoded" in bad
+    run = validate(replace(options, sequential=True)).statistics.sequential
+    assert (run.num_images, run.num_available, run.stopped_early) == (11, 11, False)
+    assert not validate(options).skipped and validate(options).skipped
     assert validate(options).skipped and read_verdict(Path(verdict.file)).bad_images == verdict.bad_images
     with pytest.raises(ConfigError, match="skip_bad is -1"):
         ValidateOptions(**sides, data="digits", skip_bad=-1)
@@ -194,11 +192,115 @@ def test_a_verdict_says_what_ran_in_the_place_of_bf16(save_linear):
     write_manifest(candidate, kind="onnx", stage="export", parent=manifest, precision=Precision.BF16)
     verdict = _validate(reference, candidate)
     assert verdict and f"candidate: {BF16_NOTE}" in verdict.notes
-    assert verdict.limits.min_sqnr_db == 12.0  # BF16's own
+    assert verdict.limits.min_sqnr_db == 21.1  # -20 log10(5 * 2^-8 * sqrt(20)): BF16, resnet20
 
 
-@pytest.mark.parametrize("precision", list(Precision))
-def test_every_precision_has_limits(precision):
-    limits = resolve_limits(Thresholds(), precision)
-    # Noise at right angles to the signal: the cosine that belongs to the SQNR; the limit is no stricter.
-    assert limits.min_cosine <= 1 / np.sqrt(1 + 10 ** (-limits.min_sqnr_db / 10))
+def _dull(k: int):
+    """Weights of a network that never names class k."""
+
+    def change(w, b):
+        b = b.copy()
+        b[k] -= 100
+        return w, b
+
+    return change
+
+
+def test_a_network_against_itself_differs_in_nothing(save_linear) -> None:
+    found = _validate(save_linear("ref.onnx"), save_linear("same.onnx")).statistics
+    assert (found.top1.p_exact, found.top1.p_mid, found.top5.p_mid) == (1, 1, 1) and not found.top1.differs
+    assert found.flips.rate.num_hits == 0 and found.class_regressions.num_significant == 0
+    assert found.decision.conclusion is Conclusion.WITHIN and all(row.suffices for row in found.images_needed)
+    assert found.sequential is None and found.level == 0.05
+
+
+def test_statistics_and_verdict_say_the_same(save_linear) -> None:
+    reference = save_linear("ref.onnx")
+    noisy = save_linear("n.onnx", lambda w, b: (w + np.random.default_rng(0).normal(0, 0.02, w.shape), b))
+    verdict = _validate(reference, noisy, thresholds=Thresholds(min_agreement=0, min_cosine=0, min_sqnr_db=-10))
+    found, flips = verdict.statistics, verdict.statistics.flips
+    assert found.top1.reference.num_hits == verdict.reference.accuracy.num_top1_hits
+    assert found.top5.candidate.percent == pytest.approx(verdict.candidate.accuracy.top5_percent)
+    assert flips.rate.num_hits == round(599 * (1 - verdict.parity.top1_agreement)) > 5
+    assert flips.num_right_to_wrong == verdict.num_only_reference == found.top1.num_only_reference
+    assert flips.num_wrong_to_right == verdict.num_only_candidate
+    assert (verdict.drop_low, verdict.drop_high) == (found.top1.drop_low, found.top1.drop_high)
+    assert verdict.parity.abs_error_p50 <= verdict.parity.abs_error_p90 <= verdict.parity.abs_error_p999
+
+
+def test_flips_name_the_images_whatever_the_order(save_linear) -> None:
+    reference = save_linear("ref.onnx")
+    noisy = save_linear("n.onnx", lambda w, b: (w + np.random.default_rng(0).normal(0, 0.02, w.shape), b))
+    source = open_images("digits", split="val")
+    loose = Thresholds(max_top1_drop=0, min_agreement=0, min_cosine=0, min_sqnr_db=-10)
+    plain = _validate(reference, noisy, thresholds=loose).statistics.flips
+    random = _validate(reference, noisy, thresholds=loose, sequential=True, batch_size=599)  # one look, at all of them
+    assert not random.statistics.sequential.stopped_early
+    # Sums of float32 in batches of other images: margins are equal to 1e-5, and so is the order by them.
+    assert [(f.index, f.kind, f.label) for f in plain.suspicious] == [
+        (f.index, f.kind, f.label) for f in random.statistics.flips.suspicious
+    ]
+    for flip in random.statistics.flips.suspicious:
+        assert flip.name == source.name(flip.index) and flip.label == source.classes[source.labels[flip.index]]
+
+
+def test_a_class_that_is_no_longer_recognised_is_named(save_linear) -> None:
+    verdict = _validate(save_linear("ref.onnx"), save_linear("bad.onnx", _dull(3)))
+    found = verdict.statistics.class_regressions
+    assert found.num_significant == 1 and found.worst[0].name == "3" and found.worst[0].p_holm < 1e-9
+    assert any("3 (" in note and "significantly worse" in note for note in verdict.notes)
+    assert verdict.statistics.top1.differs and verdict.statistics.decision.conclusion is Conclusion.BEYOND
+
+
+def test_a_drop_that_is_not_proven_fails_only_where_proof_is_asked_for(save_linear) -> None:
+    sides = save_linear("ref.onnx"), save_linear("same.onnx")
+    judged = _validate(*sides, num_images=100)
+    assert judged and judged.statistics.decision.conclusion is Conclusion.UNDECIDED
+    assert any("is undecided" in note and "point estimate was judged" in note for note in judged.notes)
+    proven = _validate(*sides, num_images=100, prove=True)
+    assert _failed(proven) == {"top-1 drop, upper bound (points)"} and not proven.skipped
+    assert any("counts as not proven" in note for note in proven.notes)
+    assert _validate(*sides, prove=True)  # 599 equal answers: the bound is 0.45 points
+
+
+def test_a_stricter_level_asks_for_more(save_linear) -> None:
+    sides = save_linear("ref.onnx"), save_linear("same.onnx")
+    assert _failed(_validate(*sides, prove=True, level=0.01)) == {"top-1 drop, upper bound (points)"}
+    with pytest.raises(ConfigError, match=r"level is 0\.5"):
+        _validate(*sides, level=0.5)
+
+
+def test_a_sequential_verdict_stops_early_and_says_after_how_many_images(save_linear) -> None:
+    reference, same = save_linear("ref.onnx"), save_linear("same.onnx")
+    options = {"sequential": True, "batch_size": 25, "thresholds": Thresholds(max_top1_drop=3, min_agreement=0.95)}
+    verdict = _validate(reference, same, **options)
+    run = verdict.statistics.sequential
+    assert verdict and run.stopped_early and verdict.num_images == run.num_images < 300 and run.num_available == 599
+    assert verdict.statistics.decision.high == run.drop_high < 3 and run.agreement_low > 95
+    assert verdict.drop_high > run.drop_high  # two-sided
+    assert any(f"{run.num_images} of 599 images were compared" in note for note in verdict.notes)
+    assert _validate(reference, same, **options).skipped and read_verdict(Path(verdict.file)) == verdict
+    assert not _validate(reference, same, **{**options, "batch_size": 50}).skipped
+    bad = _validate(reference, save_linear("bad.onnx", _dull(3)), **options)
+    assert not bad and bad.statistics.sequential.stopped_early and bad.statistics.sequential.num_images < 300
+
+
+def test_a_proof_or_an_early_stop_needs_something_to_count(save_linear, tmp_path) -> None:
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    for i in range(4):
+        Image.effect_noise((40, 40), 60 + i).save(folder / f"{i}.png")
+    sides = {"reference": save_linear("r.onnx"), "candidate": save_linear("c.onnx"), "data": str(folder)}
+    with pytest.raises(ConfigError, match="no labels, so no drop can be proven"):
+        validate(ValidateOptions(**sides, prove=True))
+    verdict = validate(ValidateOptions(**sides, sequential=True))
+    assert verdict.statistics.top1 is None and verdict.statistics.sequential.drop_high is None
+    assert verdict.statistics.flips.num_right_to_wrong is None and verdict.statistics.images_needed == ()
+
+
+def test_limits_follow_the_number_of_layers_of_the_network(save_linear) -> None:
+    fp16 = save_linear("c.onnx", precision=Precision.FP16)  # its manifest says resnet20
+    verdict = _validate(save_linear("r.onnx"), fp16, thresholds=Thresholds(min_cosine=0.9))
+    check = {check.name: check for check in verdict.checks}
+    assert "20 layers" in check["SQNR of logits (dB)"].source and check["SQNR of logits (dB)"].limit == 39.2
+    assert check["cosine of logits"].source == "given" and all(check.source for check in verdict.checks)
