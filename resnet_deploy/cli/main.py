@@ -37,6 +37,7 @@ COMMANDS = {
     "preflight": ("preflight", "Whether files are whole and would run on this machine, or on another GPU."),
     "sanity": ("sanity", "Whether a network answers alike in every batch; no data needed."),
     "validate": ("validate", "Verdict: two files compared on a data set."),
+    "attribute": ("attribute", "Which stage lost the accuracy, in points of top-1."),
     "bench": ("bench", "Latency and throughput of networks or files."),
 }
 """Command -> its module in `resnet_deploy.cli` and its line in the overview.
