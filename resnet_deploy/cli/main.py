@@ -38,6 +38,8 @@ COMMANDS = {
     "sanity": ("sanity", "Whether a network answers alike in every batch; no data needed."),
     "validate": ("validate", "Verdict: two files compared on a data set."),
     "attribute": ("attribute", "Which stage lost the accuracy, in points of top-1."),
+    "diverge": ("diverge", "The first layer at which two forms of a network part."),
+    "bisect": ("bisect", "Which layers to keep in float for a file to hold its limit."),
     "bench": ("bench", "Latency and throughput of networks or files."),
 }
 """Command -> its module in `resnet_deploy.cli` and its line in the overview.

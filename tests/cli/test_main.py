@@ -60,6 +60,8 @@ def test_data_goes_to_stdout_and_everything_else_to_stderr():
         (("evaluate", "nowhere.onnx", "--data", "digits"), 2, "nowhere.onnx"),
         (("build", "nowhere.onnx"), 2, "nowhere.onnx"),
         (("inspect", "nowhere.engine"), 2, "nowhere.engine"),
+        (("diverge", "nowhere.onnx", "-r", "x.onnx"), 2, "x.onnx: no such file"),
+        (("bisect", "nowhere.onnx", "-r", "x.onnx", "--data", "digits"), 2, "x.onnx: no such file"),
         (("import", "nowhere.pth"), 2, "nowhere.pth"),
         (("deploy", "nowhere.toml"), 2, "nowhere.toml: no such file"),
         (("import", "x.th", "--mean", "0.5", "--out", "x"), 2, "'--mean': takes three numbers, R G B"),
