@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.only_step:
         save(run_step(options.only_step, setting_of(options)), options.folder, key="")
         return 0
-    from resnet_deploy.bench.environment import capture_environment
+    from resnet_deploy.bench.machine.environment import capture_environment
     from resnet_deploy.engine.cuda_driver import query_cuda_driver
 
     driver = query_cuda_driver()

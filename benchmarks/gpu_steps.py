@@ -323,8 +323,8 @@ def preflight(setting: Setting) -> Iterator[dict[str, Any]]:
 
 def latency(setting: Setting, net: str) -> Iterator[dict[str, Any]]:
     """Latency: engines against torch eager, torch.compile and ONNX Runtime, one after the other in one run."""
+    from resnet_deploy.bench.measure.timing import Sampling
     from resnet_deploy.bench.run import BenchOptions, BenchTarget, bench
-    from resnet_deploy.bench.timing import Sampling
 
     onnx = onnx_files_of(setting, net)
     checkpoint = next(iter(onnx.values())).with_name(f"{net}.safetensors")
@@ -352,6 +352,41 @@ def latency(setting: Setting, net: str) -> Iterator[dict[str, Any]]:
         yield {**found, **times, "x torch eager": ratio, "noise": timing.noise, "result": "passed"}
 
 
+def measurement(setting: Setting) -> Iterator[dict[str, Any]]:
+    """What `bench` makes of the GPU: NVML's readings and energy, its verdict on the machine, workers, requests, turns."""
+    from resnet_deploy.bench.measure.timing import Sampling
+    from resnet_deploy.bench.options import BenchOptions, BenchTarget
+    from resnet_deploy.bench.run import bench
+
+    onnx = onnx_files_of(setting, setting.net)
+    targets = [BenchTarget(file=engine) for _, engine in fp16_engines(setting, stand_in=False)]
+    if setting.rehearse or not targets:
+        targets = [BenchTarget(file=onnx["fp32"], backend="onnxruntime")]
+    sampling = Sampling(min_seconds=2 * setting.seconds, max_seconds=max(12 * setting.seconds, 1.0))
+    out = setting.folder / "measurement.bench.json"
+    common = {"out": out, "sampling": sampling, "batches": setting.batches[:2]}
+    rows = bench(BenchOptions(targets=tuple(targets), modes=("kernel", "application"), workers=(1, 2), **common)).rows
+    for row in rows:
+        found = {"backend": row.backend, "mode": row.mode, "batch": row.batch, "workers": row.workers}
+        if row.timing is None:
+            yield {**found, "result": row.reason}
+            continue
+        trace = row.conditions.gpu
+        found |= {"p50 ms": row.timing.p50_ms, "images/s": row.timing.images_per_second, "A/A": row.timing.noise_floor}
+        if trace is not None:
+            found |= {"readings": trace.num_readings, "SM MHz": trace.sm_mhz_median, "W": trace.power_w_mean}
+            found |= {"GPU %": trace.utilization_percent, "other processes": trace.num_other_processes}
+        found |= {
+            "mJ/image": 1e3 * (row.energy.joules_per_image or 0.0),
+            "energy": row.energy.source or row.energy.reason,
+        }
+        found["not valid"] = "; ".join(row.validity.reasons)
+        seen = trace is not None and trace.num_readings > 0
+        yield {**found, "result": _passed(seen or row.device == "cpu")}
+    for pair in bench(BenchOptions(targets=(targets[0],) * 2, interleave=True, **common)).interleaved:
+        yield {"mode": "turns, a file against itself", "batch": pair.batch, "said": pair.says, "result": _passed(not pair.ratio.differs)}  # fmt: skip
+
+
 _TORCH_BACKENDS = ("torch", "torch-fp16", "torch-compile", "torch-compile-fp16")
 
 Step = Callable[[Setting], Iterator[dict[str, Any]]]
@@ -368,6 +403,7 @@ STEPS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "layers": layers,
     "int8_forms": int8_forms,
     "preflight": preflight,
+    "measurement": measurement,
     "latency": latency,
 }
 

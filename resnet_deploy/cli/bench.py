@@ -6,16 +6,39 @@ __all__ = ["command"]
 
 import os
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
+from typer.core import TyperGroup
 
-from resnet_deploy.cli.options import JSON, THREADS
-from resnet_deploy.cli.render import ProgressBar, note, print_data, print_json, table
-from resnet_deploy.core.errors import ConfigError
+from resnet_deploy.cli.bench_compare import compare
+from resnet_deploy.cli.options import JSON
+from resnet_deploy.cli.render import ProgressBar, note, print_json
+from resnet_deploy.core.errors import ConfigError, ExitCode
+
+_DEFAULT = "files"
 
 
-def command(
+class _FilesByDefault(TyperGroup):
+    """`bench WORDS` times files unless the first word is the name of another sub-command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args[:1] not in ([name] for name in (*self.commands, "--help")):
+            args = [_DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        default = self.commands[_DEFAULT]
+        default.format_help(type(ctx)(default, info_name=ctx.info_name, parent=ctx.parent), formatter)
+        self.format_commands(ctx, formatter)
+
+
+command = typer.Typer(cls=_FilesByDefault)
+command.command("compare")(compare)
+
+
+@command.command(_DEFAULT, hidden=True)
+def bench_files(
     files: Annotated[
         Optional[list[str]],
         typer.Argument(
@@ -33,7 +56,36 @@ def command(
         Optional[Path], typer.Option("--checkpoint", help="Trained weights of the one net, else random ones are timed.")
     ] = None,
     batches: Annotated[str, typer.Option("--batches", help="Images per pass, e.g. 1,8,32.")] = "1",
+    mode: Annotated[
+        str,
+        typer.Option(
+            "--mode",
+            help="kernel: passes, data staying where the backend computes. application: requests, from JPEG bytes to "
+            "the five best classes. Or both: kernel,application.",
+        ),
+    ] = "kernel",
+    threads: Annotated[
+        str, typer.Option("--threads", help="Processor threads of the backend, e.g. 1,2,4; 0 takes all.")
+    ] = "0",
+    workers: Annotated[
+        str, typer.Option("--workers", help="Passes under way at a time, each in a thread of its own, e.g. 1,4.")
+    ] = "1",
     seconds: Annotated[float, typer.Option("--seconds", help="Least sampling time of one row.", min=0.01)] = 0.5,
+    samples: Annotated[int, typer.Option("--samples", help="Least number of samples of one row.", min=1)] = 10,
+    repeats: Annotated[
+        int, typer.Option("--repeats", help="Measure everything so many times, each file opened anew.", min=1)
+    ] = 1,
+    interleave: Annotated[
+        bool, typer.Option("--interleave", help="Let the files take turns, and say which is faster, and how surely.")
+    ] = False,
+    images: Annotated[
+        Optional[Path],
+        typer.Option("--images", help="Folder of images for application mode [default: JPEGs made in memory]."),
+    ] = None,
+    decode_threads: Annotated[
+        int,
+        typer.Option("--decode-threads", help="That decode ahead in application mode; 0 takes all.", min=0),
+    ] = 0,
     size: Annotated[
         Optional[str],
         typer.Option("--size", help="Images of 224, or 480x640 (height x width), for files that take any size."),
@@ -41,56 +93,63 @@ def command(
     cuda_graphs: Annotated[
         bool, typer.Option("--cuda-graphs/--no-cuda-graphs", help="Replay the passes of engines as CUDA graphs.")
     ] = True,
+    require_valid: Annotated[
+        bool, typer.Option("--require-valid", help="End with 1 where a row is not valid: the machine was not steady.")
+    ] = False,
     folder: Annotated[Path, typer.Option("--folder", help="Where network files are made and kept.")] = Path(
         "out/bench"
     ),
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write; its manifest goes beside it.")] = Path(
         "out/bench.json"
     ),
-    threads: THREADS = 0,
     json: JSON = False,
-) -> None:
+) -> int:
     """Time files on their backends; without a file, the five depths in FP32, FP16 and INT8 on what is here."""
+    from resnet_deploy.bench.measure.timing import Sampling
     from resnet_deploy.bench.run import BenchOptions, BenchTarget, bench
-    from resnet_deploy.bench.timing import Sampling
+    from resnet_deploy.cli.bench_show import show
     from resnet_deploy.engine.open import parse_runner
 
-    sizes = _parse_batches(batches)
-    sampling = Sampling(min_seconds=seconds, max_seconds=max(4 * seconds, 0.1))
+    settings = {
+        "out": out,
+        "batches": _numbers("--batches", batches),
+        "sampling": Sampling(min_seconds=seconds, min_samples=samples, max_seconds=max(4 * seconds, 0.1)),
+        "size_px": _parse_size(size),
+        "threads": (all_threads := _numbers("--threads", threads)),
+        "modes": tuple(dict.fromkeys(part.strip() for part in mode.split(","))),
+        "workers": _numbers("--workers", workers),
+        "images": images,
+        "decode_threads": decode_threads,
+        "repeats": repeats,
+        "interleave": interleave,
+        "cuda_graphs": cuda_graphs,
+    }
     if size is not None and not files:
         raise ConfigError(
             "--size was given without a file", remedy="name the files to time: networks have their own size"
         )
     if files and (depth or net or checkpoint):
         raise ConfigError("files and networks were both named", remedy="give files, or --depth, --net, --checkpoint")
+    pairs = [parse_runner(text) for text in files or ()]
+    targets = [BenchTarget(file=file, backend=backend) for backend, file in pairs]
+    # before networks are made: what can not be timed is said at once
+    BenchOptions(targets=tuple(targets or [BenchTarget(file=Path(""))] * 2), **settings)
     with ProgressBar() as progress:
-        if files:
-            pairs = [parse_runner(text) for text in files]
-            targets = [BenchTarget(file=file, backend=backend) for backend, file in pairs]
-        else:
-            targets = _make_networks(depth or [], net or [], checkpoint, folder, threads, progress)
-        options = BenchOptions(
-            targets=tuple(targets),
-            out=out,
-            batches=sizes,
-            sampling=sampling,
-            size_px=_parse_size(size),
-            num_threads=threads,
-            cuda_graphs=cuda_graphs,
-        )
-        result = bench(options, progress)
+        targets = targets or _make_networks(depth or [], net or [], checkpoint, folder, max(all_threads), progress)
+        result = bench(BenchOptions(targets=tuple(targets), **settings), progress)
     if json:
         print_json(result)
     else:
-        _show(result)
+        show(result)
     note(f"written to {result.file}")
+    return ExitCode.CHECK_FAILED if require_valid and not result.is_valid else ExitCode.DONE
 
 
-def _parse_batches(text: str) -> tuple[int, ...]:
+def _numbers(option: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError as error:
-        raise ConfigError(f"--batches {text}: not a list of numbers", remedy="write e.g. --batches 1,8,32") from error
+        raise ConfigError(f"{option} {text}: not a list of numbers", remedy=f"write e.g. {option} 1,8") from error
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:
@@ -132,67 +191,3 @@ def _make_networks(depths, nets, checkpoint, folder, threads, progress) -> list:
         made = make_untrained(specs, folder=folder, num_processes=os.cpu_count() or 1, progress=progress)
     statuses = available_backends()
     return [target for files in made for target in bench_targets(files, statuses)]
-
-
-def _show(result) -> None:
-    nets = {row.net: row for row in result.rows}
-    counts = (
-        (name, *(("-", "-") if r.parameters is None else (f"{r.parameters:,}", f"{r.multiply_adds:,}")), r.weights)
-        for name, r in nets.items()
-    )
-    print_data(table("Networks", ("net", "parameters", "multiply-adds", "weights"), counts))
-    timed = [row for row in result.rows if row.timing is not None]
-    if timed:
-        columns = ("net", "precision", "backend", "batch", "p50 ms", "p99 ms", "images/s", "GMAC/s", "MiB", "")
-        print_data(table("Latency of one pass", columns, map(_cells, timed), left=3))
-    _show_not_run([row for row in result.rows if row.timing is None])
-    environment = result.environment
-    gpus = "".join(f"; {gpu.name}" for gpu in environment.gpus)
-    print_data(f"Measured on {environment.cpu}, {environment.num_cpus} processors{gpus}.")
-    if environment.is_busy:
-        print_data(
-            f"The load was {environment.load_1min} on {environment.num_cpus} processors when timing began: "
-            "other work was running, compare rows with care."
-        )
-    noisy = sum(bool(row.timing.noise) for row in timed)
-    if noisy:
-        print_data(
-            f"{noisy} rows are noisy (`noise` in {result.file} says why): a busy machine, or --seconds too small."
-        )
-    for backend in sorted({row.backend for row in timed if row.cuda_graphs}):
-        print_data(f"{backend}: passes were replayed as CUDA graphs.")
-    for name, text in sorted({(Path(row.file).name, row.note) for row in timed if row.note}):
-        print_data(f"{name}: {text}.")
-    if any(row.weights.startswith("random") for row in result.rows):
-        print_data("Networks with random weights: their latency is real, their outputs mean nothing.")
-    if any(row.is_emulated for row in timed):
-        print_data(
-            "ONNX Runtime on a processor runs FP16 operations, those inside int8 files too, in FP32 between casts."
-        )
-
-
-def _cells(row) -> tuple:
-    rate = "-" if row.gmacs_per_second is None else f"{row.gmacs_per_second:.1f}"
-    times = f"{row.timing.p50_ms:.2f}", f"{row.timing.p99_ms:.2f}", f"{row.timing.images_per_second:.1f}"
-    backend = row.backend if row.device == "cpu" else f"{row.backend}, {row.device}"
-    state = "noisy" if row.timing.noise else ""
-    return (row.net, row.precision or "-", backend, row.batch, *times, rate, f"{row.file_mib:.1f}", state)
-
-
-def _show_not_run(rows) -> None:
-    files: dict = {}
-    for row in rows:
-        files.setdefault((row.file, row.backend, row.reason), []).append(row)
-    cells = (
-        (
-            Path(file).name,
-            backend,
-            ",".join(str(row.batch) for row in same),
-            f"{same[0].file_mib:.1f}",
-            "-" if same[0].build_seconds is None else f"{same[0].build_seconds:.1f}",
-            reason,
-        )
-        for (file, backend, reason), same in files.items()
-    )
-    if rows:
-        print_data(table("Not run", ("file", "backend", "batch", "MiB", "built in s", "reason"), cells, left=2))

@@ -41,6 +41,9 @@ COMMANDS = {
     "diverge": ("diverge", "The first layer at which two forms of a network part."),
     "bisect": ("bisect", "Which layers to keep in float for a file to hold its limit."),
     "bench": ("bench", "Latency and throughput of networks or files."),
+    "estimate": ("estimate", "How fast a network can be at best on a GPU; none needed."),
+    "advise": ("advise", "Which net, image size, precision and batch to take on a GPU."),
+    "report": ("report", "Verdicts, figures and the chain of files on one page."),
 }
 """Command -> its module in `resnet_deploy.cli` and its line in the overview.
 

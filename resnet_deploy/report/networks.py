@@ -8,14 +8,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from resnet_deploy.bench.run import BenchRow, cost_of
+from resnet_deploy.bench.rows import BenchRow, cost_of
 from resnet_deploy.core.artifacts import Manifest
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
 from resnet_deploy.nets.catalogue import NetSpec, find_net, known_nets
-from resnet_deploy.report.gather import Entry, Findings
+from resnet_deploy.report.documents import Document, Entry
+from resnet_deploy.report.gather import Findings
+from resnet_deploy.verify.verdict import Verdict
 
 _FAMILIES = tuple(dict.fromkeys(spec.family for spec in known_nets()))
 _UNKNOWN = "unknown"
@@ -37,7 +38,7 @@ class Network:
     input_px: int | None = None
     entries: list[Entry] = field(default_factory=list)
     rows: list[BenchRow] = field(default_factory=list)
-    verdicts: list[dict[str, Any]] = field(default_factory=list)
+    verdicts: list[Document[Verdict]] = field(default_factory=list)
 
     @property
     def weights(self) -> str:
@@ -87,7 +88,8 @@ def find_networks(findings: Findings) -> tuple[Network, ...]:
         return networks[key]
 
     owners: dict[str, Network] = {}
-    for entry in sorted(findings.entries, key=lambda entry: entry.weights == _UNKNOWN):
+    whole = [entry for entry in findings.entries if not entry.damage]
+    for entry in sorted(whole, key=lambda entry: entry.weights == _UNKNOWN):
         if entry.manifest.net is not None:
             network = owners[entry.manifest.sha256] = of(entry.manifest.net.name, entry.weights)
             network.entries.append(entry)
@@ -95,11 +97,11 @@ def find_networks(findings: Findings) -> tuple[Network, ...]:
                 network.input_px = entry.manifest.preprocess.height_px
     for row in (row for benchmark in findings.benchmarks for row in benchmark.rows):
         of(row.net, row.weights).rows.append(row)
-    for verdict in findings.verdicts:
-        candidate = verdict["candidate"]
-        name = verdict.get("net") or Path(candidate["file"]).name.split(".")[0]
-        owner = owners.get(candidate["sha256"]) or of(name, _UNKNOWN)
-        owner.verdicts.append(verdict)
+    for document in findings.verdicts:
+        candidate = document.result.candidate
+        name = document.result.net or Path(candidate.file).name.split(".")[0]
+        owner = owners.get(candidate.sha256) or of(name, _UNKNOWN)
+        owner.verdicts.append(document)
     position = {id(entry): place for place, entry in enumerate(findings.entries)}
     for network in networks.values():
         network.entries.sort(key=lambda entry: position[id(entry)])

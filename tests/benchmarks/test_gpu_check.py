@@ -114,7 +114,7 @@ def test_a_cell_can_not_break_the_table(tmp_path: Path) -> None:
     from gpu_report import write_report
     from gpu_steps import Outcome
 
-    from resnet_deploy.bench.environment import capture_environment
+    from resnet_deploy.bench.machine.environment import capture_environment
 
     outcome = Outcome(name="machine", rows=[{"what": "a | b\nc", "x": 1.23456789}, {"y": 2}])
     file = write_report([outcome], tmp_path / "report.md", capture_environment(), query_cuda_driver())

@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from resnet_deploy.bench.environment import capture_environment
-from resnet_deploy.bench.run import Benchmark, BenchRow
-from resnet_deploy.bench.timing import Sampling, summarize
-from resnet_deploy.core.artifacts import NetRecord, write_manifest
-from resnet_deploy.core.config import to_plain
+from resnet_deploy.bench.rows import BenchRow
+from resnet_deploy.core.artifacts import NetRecord, read_manifest, write_manifest
 from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision
 from resnet_deploy.nets.catalogue import find_net
+from resnet_deploy.report.figures.latency import latency_charts
 from resnet_deploy.report.gather import gather
 from resnet_deploy.report.networks import families, find_networks, join_names, precisions_of
-from resnet_deploy.report.plots import latency_plots, three_figures
 from resnet_deploy.report.report import ReportOptions, write_report
 from resnet_deploy.report.summary import not_run, summarize_findings
+from tests.report.documents import NET, make_benchmark, make_row, make_side, make_verdict, save
 
 DEPTHS = ("resnet101", "resnet152", "resnet18", "resnet34", "resnet50")  # as a folder lists them
 NATURAL = ["resnet20", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
 
 def _row(net: str, precision: Precision, *, on_gpu: bool = False, weights: str) -> BenchRow:
-    seconds = int(net.removeprefix("resnet")) / 1e3  # a millisecond a layer
-    timing = None if on_gpu else summarize([seconds], batch=1, warmup_passes=1, sampling=SAMPLING)
-    name = f"{net}.{precision}.{'engine' if on_gpu else 'onnx'}"
-    return BenchRow(
-        net=net, precision=precision, backend="tensorrt-rtx" if on_gpu else "openvino", version="", device="cpu",
-        file=name, batch=1, timing=timing, reason="not run: no CUDA device" if on_gpu else "", parameters=11_689_512,
-        multiply_adds=1_814_073_344, file_mib=1.0, build_seconds=None, gmacs_per_second=None, weights=weights,
+    return make_row(
+        net, str(precision), milliseconds=None if on_gpu else float(net.removeprefix("resnet")), weights=weights,
+        backend="tensorrt-rtx" if on_gpu else "openvino", file=f"{net}.{precision}.{'engine' if on_gpu else 'onnx'}",
     )  # fmt: skip
-
-
-SAMPLING = Sampling(min_samples=1)
 
 
 def _demo(
@@ -64,36 +53,17 @@ def _demo(
     for precision in verdicts:
         _judge(folder, precision)
     if rows:
-        benchmark = Benchmark(
-            file="bench.json", rows=tuple(bench_rows), environment=capture_environment(), load_1min_after=None,
-            sampling=SAMPLING, num_threads=0, seconds=1.0, created="",
-        )  # fmt: skip
-        (folder / "bench.json").write_text(json.dumps(to_plain(benchmark)))
-        write_manifest(folder / "bench.json", kind="benchmark", stage="bench")
+        file = folder / "bench.json"
+        save(make_benchmark(file, bench_rows), file, kind="benchmark", stage="bench")
     return folder
 
 
-def _judge(folder: Path, precision: str, *, passed: bool = True) -> None:
-    def side(name: str, precision: str, top1: float) -> dict:
-        accuracy = {"num_images": 599, "top1_percent": top1, "top1_low": top1 - 1, "top1_high": top1 + 0.2}
-        return {
-            "file": name, "sha256": name, "backend": "onnxruntime", "version": "1", "device": "cpu",
-            "precision": precision, "accuracy": accuracy,
-        }  # fmt: skip
-
+def _judge(folder: Path, precision: str, *, passed: bool = True, sha256: str = "") -> None:
     candidate = f"resnet20.{precision}.onnx"
-    verdict = {
-        "net": "resnet20", "passed": passed, "data": "digits/val", "num_images": 599, "top1_drop": 0.17,
-        "drop_low": -0.2, "drop_high": 0.6, "reference": side("resnet20.fp32.onnx", "fp32", 99.5),
-        "candidate": side(candidate, precision, 99.33), "parity": {"top1_agreement": 0.998, "sqnr_db": 16.0},
-        "checks": [{"name": "cosine", "value": 0.99, "relation": ">=", "limit": 0.95, "passed": passed}], "notes": [],
-    }  # fmt: skip
     file = folder / f"{candidate}.verdict.json"
-    file.write_text(json.dumps(verdict))
-    write_manifest(
-        file, kind="verdict", stage="validate", net=NetRecord(name="resnet20", num_classes=10),
-        inputs={"candidate": folder / candidate},
-    )  # fmt: skip
+    verdict = make_verdict(file, passed=passed, candidate=make_side(candidate, precision, 99.33, sha256=sha256))
+    verdict = replace(verdict, checks=tuple(replace(check, passed=passed) for check in verdict.checks))
+    save(verdict, file, kind="verdict", stage="validate", net=NET, inputs={"candidate": folder / candidate})
 
 
 def _summary(folder: Path) -> list[tuple[str, str]]:
@@ -109,12 +79,12 @@ def test_trained_networks_come_first_then_depth_by_number(tmp_path: Path) -> Non
 def test_every_table_of_the_page_keeps_that_order(tmp_path: Path) -> None:
     html = write_report(ReportOptions(folder=_demo(tmp_path))).file.read_text()
     for heading, cell in (
-        ("Networks", r"<strong>(resnet\d+)</strong>"),
-        ("Timings", r'<tr><td class="l">(resnet\d+)<'),
-        ("Engines", r"<code>(?:depths/)?(resnet\d+)\.\w+\.engine</code>"),
-        ("Files and", r'<tr><td class="l"><code>(?:depths/)?(resnet\d+)\.'),
+        ("networks", r"<strong>(resnet\d+)</strong>"),
+        ("latency", r'<tr><th scope="row" class="l">(resnet\d+)<'),
+        ("engines", r"<code>(?:depths/)?(resnet\d+)\.\w+\.engine</code>"),
     ):
-        table = html.split(f"<h2>{heading}", 1)[1].split("</table>", 1)[0]
+        section = html.split(f'<section id="{heading}"', 1)[1].split("</section>", 1)[0]
+        table = next(text for text in re.findall(r"<table>.*?</table>", section, re.DOTALL) if "hidden" not in text)
         assert list(dict.fromkeys(re.findall(cell, table))) == NATURAL, heading
 
 
@@ -127,10 +97,10 @@ def test_an_engine_shows_what_it_does_and_what_the_gate_made_of_it(tmp_path: Pat
         (tmp_path / name).write_bytes(b"engine")
         write_manifest(tmp_path / name, kind="engine", stage="build", details={"targets": ["sm89"], **details})
     html = write_report(ReportOptions(folder=tmp_path)).file.read_text()
-    table = html.split("<h2>Engines", 1)[1].split("</table>", 1)[0]
+    table = html.split('<section id="engines"', 1)[1].split("</table>", 1)[0]
     rows = {re.search(r"<code>(.*?)</code>", row)[1]: row for row in table.split("<tr>")[2:]}
-    assert "20 of 21" in rows["net.int8.engine"] and ">failed<" in rows["net.int8.engine"]
-    assert "not known" in rows["net.fp16.engine"] and ">not run<" in rows["net.fp16.engine"]
+    assert "20 of 21" in rows["net.int8.engine"] and "✗ failed<" in rows["net.int8.engine"]
+    assert "not known" in rows["net.fp16.engine"] and "! not run<" in rows["net.fp16.engine"]
 
 
 def test_a_name_that_is_held_trained_and_random_stays_two_networks(tmp_path: Path) -> None:
@@ -151,14 +121,14 @@ def test_only_one_family_shares_the_axis_of_depths(tmp_path: Path) -> None:
     networks = find_networks(gather(_demo(tmp_path)))
     groups = [[network.name for network in members] for _, members in families(networks)]
     assert groups == [["resnet20"], NATURAL[1:]]
-    headings = [heading.replace("\u00a0", " ") for heading, _ in latency_plots(networks, batch=1)]
+    headings = [chart.heading.replace("\u00a0", " ") for chart in latency_charts(networks, batch=1)]
     assert headings == ["Latency of resnet20, batch 1", "Latency against depth, ImageNet networks, 224 px, batch 1"]
 
 
 def test_a_depth_that_is_there_twice_keeps_the_line_single_valued(tmp_path: Path) -> None:
     networks = list(find_networks(gather(_demo(tmp_path))))
     networks[0].name, networks[0].spec, networks[0].input_px = "resnet18", find_net("resnet18"), 224  # trained
-    headings = [heading for heading, _ in latency_plots(networks, batch=1)]
+    headings = [chart.heading for chart in latency_charts(networks, batch=1)]
     assert headings[0] == "Latency of resnet18, batch 1" and len(headings) == 2
 
 
@@ -194,12 +164,8 @@ def test_the_summary_begins_with_failures_and_their_reason(tmp_path: Path) -> No
 
 def test_an_engine_that_was_judged_is_not_called_unproven(tmp_path: Path) -> None:
     _demo(tmp_path)
-    file = tmp_path / "resnet20.int8.onnx.verdict.json"
-    verdict = json.loads(file.read_text())
-    manifest = json.loads((tmp_path / "resnet20.int8.engine.json").read_text())
-    verdict["candidate"]["sha256"] = manifest["sha256"]
-    file.write_text(json.dumps(verdict))
-    write_manifest(file, kind="verdict", stage="validate", net=NetRecord(name="resnet20", num_classes=10))
+    manifest = read_manifest(tmp_path / "resnet20.int8.engine")
+    _judge(tmp_path, "int8", sha256=manifest.sha256)
     assert not [text for _, text in _summary(tmp_path) if "not run here" in text]
 
 
@@ -212,18 +178,13 @@ def test_what_was_not_run_is_said_once_per_reason(tmp_path: Path) -> None:
 
 def test_the_table_of_networks_has_costs_sizes_and_build_seconds(tmp_path: Path) -> None:
     html = write_report(ReportOptions(folder=_demo(tmp_path))).file.read_text()
-    table = html.split("<h2>Networks", 1)[1].split("</table>", 1)[0]
+    table = html.split('<section id="networks"', 1)[1].split("</table>", 1)[0]
     row = next(text for text in table.split("<tr>") if "<strong>resnet152</strong>" in text)
     cells = re.findall(r"<td[^>]*>(.*?)(?:<small>.*?)?</td>", row, re.DOTALL)
     size = len("resnet152") * 1000 + 4
-    assert cells[1:3] == ["11.69 M", "1.81 G"]
-    assert cells[3:9] == [f"{size / 2**20:#.3g}"] * 3 + [f"{2 * size / 2**20:#.3g}"] * 3
-    assert cells[9:12] == ["1.25"] * 3 and cells[12] == "152" and len(cells) == 13  # no GPU column without a GPU row
-
-
-@pytest.mark.parametrize(("value", "text"), [(0.54147, "0.541"), (45.0, "45.0"), (170.0, "170"), (1234.5, "1,234")])
-def test_three_figures(value: float, text: str) -> None:
-    assert three_figures(value) == text
+    assert cells[:2] == ["11.69 M", "1.81 G"]
+    assert cells[2:8] == [f"{size / 2**20:#.3g}"] * 3 + [f"{2 * size / 2**20:#.3g}"] * 3
+    assert cells[8:11] == ["1.25"] * 3 and cells[11] == "152" and len(cells) == 12  # no GPU column without a GPU row
 
 
 def test_a_common_prefix_is_said_once() -> None:

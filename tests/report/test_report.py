@@ -1,144 +1,110 @@
+"""The whole page: what it says first, what it leaves out, and that nothing in a file can break it."""
+
 from __future__ import annotations
 
 import json
-import re
-from html.parser import HTMLParser
+from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
-from resnet_deploy.bench.run import BenchRow
-from resnet_deploy.bench.timing import Sampling, summarize
-from resnet_deploy.core.artifacts import NetRecord, read_manifest, write_manifest
+from resnet_deploy.core.artifacts import read_manifest, write_manifest
 from resnet_deploy.core.errors import ArtifactError
 from resnet_deploy.core.specs import Precision
-from resnet_deploy.nets.catalogue import find_net
-from resnet_deploy.report.gather import TrainingCurve, gather
-from resnet_deploy.report.networks import Network, find_networks
-from resnet_deploy.report.plots import ScorePoint, accuracy_plot, curve_plot, latency_plots, size_plot
 from resnet_deploy.report.report import ReportOptions, write_report
+from tests.report.documents import NET, make_benchmark, make_row, make_side, make_statistics, make_verdict, save
+from tests.report.page import report_on
 
 
-class _Page(HTMLParser):
-    """Tags that are open, every attribute that names another resource, and the text."""
-
-    _VOID = ("meta", "br", "img", "link", "hr")
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open, self.references, self.tags, self.words = [], [], set(), []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs) -> None:
-        self.tags.add(tag)
-        self.references += [v for k, v in attrs if k in ("src", "href", "xlink:href", "action") and v[:1] != "#"]
-        if tag not in self._VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in self._VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
+def save_verdict(folder: Path, *, precision: str = "int8", passed: bool = True, **changes: object) -> Path:
+    """A verdict on `resnet20.<precision>.onnx`, which need not be there."""
+    file = folder / f"resnet20.{precision}.onnx.verdict.json"
+    verdict = make_verdict(file, passed=passed, candidate=make_side(f"resnet20.{precision}.onnx", precision, 96.83))
+    checks = tuple(replace(check, value=check.value if passed else 0.5, passed=passed) for check in verdict.checks)
+    return save(replace(verdict, checks=checks, **changes), file, kind="verdict", stage="validate", net=NET)
 
 
-def _side(name: str, precision: str, top1: float) -> dict:
-    accuracy = {"num_images": 599, "top1_percent": top1, "top1_low": top1 - 2, "top1_high": top1 + 1}
-    return {
-        "file": f"out/{name}", "sha256": name, "backend": "onnxruntime", "version": "1", "device": "cpu",
-        "precision": precision, "accuracy": accuracy,
-    }  # fmt: skip
-
-
-def _save_verdict(folder: Path, *, precision: str, passed: bool, data: str = "digits/val") -> None:
-    file = folder / f"net.{precision}.onnx.verdict.json"
-    verdict = {
-        "net": "resnet20", "passed": passed, "data": data, "num_images": 599, "top1_drop": 0.17, "drop_low": -0.2,
-        "drop_high": 0.6, "reference": _side("net.fp32.onnx", "fp32", 97.0),
-        "candidate": _side(f"net.{precision}.onnx", precision, 96.83),
-        "parity": {"top1_agreement": 0.995, "sqnr_db": 27.4},
-        "checks": [{"name": "top-1 agreement", "value": 0.5, "relation": ">=", "limit": 0.97, "passed": passed}],
-        "notes": ["one note"],
-    }  # fmt: skip
-    file.write_text(json.dumps(verdict))
-    write_manifest(file, kind="verdict", stage="validate", net=NetRecord(name="resnet20", num_classes=10))
-
-
-def _report(folder: Path, **options) -> tuple[_Page, str]:
-    html = write_report(ReportOptions(folder=folder, **options)).file.read_text()
-    page = _Page(html)
-    assert page.open == []
-    return page, html
-
-
-def test_an_empty_folder_gives_a_page_that_says_what_is_missing(tmp_path: Path) -> None:
-    page, _ = _report(tmp_path)
-    for sentence in (
-        "No verdict",
-        "No training curve",
-        "No benchmark",
-        "No engine",
-        "Nothing was built",
-    ):
-        assert sentence in page.text
+def test_an_empty_folder_gives_a_page_that_says_what_is_missing_and_how_to_make_it(tmp_path: Path) -> None:
+    page, html = report_on(tmp_path)
+    for kind in ("verdict", "attribution", "benchmark", "roofline", "recommendation", "engine", "bisection"):
+        assert f"No {kind}: " in page.text, kind
+    for command in ("validate", "attribute", "diverge", "bisect", "bench", "estimate", "advise", "build"):
+        assert f"<code>resnet-deploy {command}" in html, command
+    assert "! Not known No verdict was taken." in page.text and "Nothing was built" in page.text
     assert read_manifest(tmp_path / "report.html", kind="report")
 
 
 def test_a_failed_verdict_comes_first_and_is_red(tmp_path: Path) -> None:
-    _save_verdict(tmp_path, precision="fp16", passed=True)
-    page, html = _report(tmp_path)
-    assert "FP16 scores 96.83 % where FP32 scores 97.00 % on 599 images; its verdict passed" in page.text
-    assert "tone-bad" not in html.split("<body>")[1]
-    _save_verdict(tmp_path, precision="int8", passed=False)
-    page, html = _report(tmp_path)
+    save_verdict(tmp_path, precision="fp16")
+    page, html = report_on(tmp_path)
+    assert "FP16 scores 96.83 % where FP32 scores 99.50 % on 599 images; its verdict passed" in page.text
+    assert "tone-bad" not in html.split("<body>")[1] and "✓ Yes" in page.text
+    save_verdict(tmp_path, passed=False)
+    page, html = report_on(tmp_path)
     body = html.split("<body>")[1]
-    assert '<p class="tone-bad">1 of 2 verdicts FAILED: net.int8.onnx (top-1 agreement 0.5' in body
-    assert body.index("tone-bad") < body.index("tone-warn") and "tone-good" not in body
-    assert "1 of 2 verdicts passed" in page.text and "one note" in page.text
+    assert "✗ No" in page.text and "✓ Yes" not in page.text
+    assert '<li class="tone-bad">1 of 2 verdicts FAILED: resnet20.int8.onnx (cosine 0.5, wanted &gt;= 0.95)' in body
+    assert "1 of 2 verdicts passed" in page.text
 
 
 def test_the_verdict_table_shows_both_sides_the_limits_and_the_agreement_with_its_interval(tmp_path: Path) -> None:
-    _save_verdict(tmp_path, precision="int8", passed=True)
-    page, _ = _report(tmp_path)
-    assert "net.int8.onnx onnxruntime 1, cpu passed net.fp32.onnx onnxruntime 1, cpu" in page.text
+    save_verdict(tmp_path, notes=("one note",))
+    page, _ = report_on(tmp_path)
+    assert "resnet20.int8.onnx onnxruntime 1, cpu ✓ passed resnet20.fp32.onnx onnxruntime 1, cpu" in page.text
     assert "99.50 98.54 to 99.83 596 of 599" in page.text  # Wilson's interval of 596 in 599
-    assert "top-1 agreement" in page.text and "0.5 ≥ 0.97" in page.text
+    assert "✓ 0.99 ≥ 0.95" in page.text and "one note" in page.text
 
 
 def test_the_page_needs_no_network_and_no_script(tmp_path: Path) -> None:
-    _save_verdict(tmp_path, precision="int8", passed=True)
-    page, html = _report(tmp_path)
-    assert page.references == [] and "script" not in page.tags and "svg" in page.tags
+    save_verdict(tmp_path)
+    page, html = report_on(tmp_path)
+    assert page.references == [] and not {"script", "img", "link", "iframe"} & page.tags and "svg" in page.tags
     assert "default-src 'none'" in html and "@import" not in html and "url(http" not in html
 
 
-def test_text_from_files_is_escaped(tmp_path: Path) -> None:
-    _save_verdict(tmp_path, precision="int8", passed=True, data="<script>alert(1)</script>")
-    page, html = _report(tmp_path, title="a <b> & c")
-    assert "script" not in page.tags and "<script>" not in html and "a <b> & c" in page.text
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
+
+
+def test_nothing_in_a_file_becomes_a_part_of_the_page(tmp_path: Path) -> None:
+    statistics = make_statistics()
+    worst = (replace(statistics.class_regressions.worst[0], name=HOSTILE),)
+    statistics = replace(statistics, class_regressions=replace(statistics.class_regressions, worst=worst))
+    candidate = replace(make_side("resnet20.int8.onnx", "int8", 96.83), file=f"$x^{{{HOSTILE}", backend=HOSTILE)
+    file = tmp_path / "a.verdict.json"
+    verdict = make_verdict(file, data=HOSTILE, notes=(HOSTILE,), net=HOSTILE, candidate=candidate)
+    verdict = replace(verdict, statistics=statistics, checks=(replace(verdict.checks[0], name=HOSTILE),))
+    manifest = {"kind": "verdict", "stage": HOSTILE, "options": {HOSTILE: HOSTILE}}
+    save(verdict, file, **manifest, inputs={HOSTILE: (HOSTILE, HOSTILE)})
+    row = make_row(HOSTILE, "int8", backend=HOSTILE, device=HOSTILE, file=HOSTILE, weights=HOSTILE)
+    bench = tmp_path / "bench.json"
+    save(make_benchmark(bench, [row, make_row("b", "fp32", milliseconds=None, reason=HOSTILE)]), bench,
+         kind="benchmark", stage="bench")  # fmt: skip
+    page, html = report_on(tmp_path, title=HOSTILE)
+    assert not {"script", "img"} & page.tags and "<script" not in html
+    assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
+    assert page.text.count("<script>alert(1)</script>") >= 10  # all of it is there, as text
 
 
 def test_broken_files_are_left_out_with_their_names(tmp_path: Path) -> None:
-    _save_verdict(tmp_path, precision="int8", passed=True)
-    (tmp_path / "net.int8.onnx.verdict.json").write_text('{"passed": tr')
+    file = save_verdict(tmp_path)
+    file.write_text('{"passed": tr')
+    other = save_verdict(tmp_path, precision="fp16")
+    other.write_text('{"passed": true}')
+    write_manifest(other, kind="verdict", stage="validate")
     (tmp_path / "x.metrics.jsonl").write_text('{"epoch": 1}\n{"epo')
     (tmp_path / "y.onnx").write_bytes(b"12")
     (tmp_path / "y.onnx.json").write_text("not json")
-    findings = gather(tmp_path)
-    assert findings.verdicts == () and findings.curves == () and len(findings.unreadable) == 3
-    page, _ = _report(tmp_path)
-    for name in ("net.int8.onnx.verdict.json", "x.metrics.jsonl, line 2", "y.onnx.json is not a manifest"):
-        assert name in page.text
+    result = write_report(ReportOptions(folder=tmp_path))
+    assert result.num_verdicts == 0 and len(result.unreadable) == 4
+    page, _ = report_on(tmp_path)
+    for text in (
+        "resnet20.int8.onnx.verdict.json: changed or cut off",
+        "resnet20.fp16.onnx.verdict.json is not a verdict of this version",
+        "x.metrics.jsonl, line 2",
+        "y.onnx.json is not a manifest",
+    ):
+        assert text in page.text
+    assert max(map(len, result.unreadable)) < 300  # a list of a hundred keys helps nobody
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
@@ -146,68 +112,42 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
         write_report(ReportOptions(folder=tmp_path / "nowhere"))
 
 
-def _row(net: str, precision: Precision, batch: int, p50_ms: float | None) -> BenchRow:
-    timing = None
-    if p50_ms is not None:
-        sampling = Sampling(min_samples=1)
-        timing = summarize([p50_ms / 1e3], batch=batch, warmup_passes=1, sampling=sampling)
-    return BenchRow(
-        net=net, precision=precision, backend="onnxruntime", version="1", device="cpu", file=f"{net}.onnx", batch=batch,
-        timing=timing, reason="" if timing else "not run: no CUDA device", parameters=1, multiply_adds=1, file_mib=1.0,
-        build_seconds=None, gmacs_per_second=None, weights="trained",
-    )  # fmt: skip
-
-
-def _of(rows: list[BenchRow]) -> list[Network]:
-    names = dict.fromkeys(row.net for row in rows)
-    return [
-        Network(name=n, is_untrained=False, spec=find_net(n), input_px=224, rows=[r for r in rows if r.net == n])
-        for n in names
-    ]
-
-
-def _networks(folder: Path) -> list[Network]:
-    file = folder / "resnet18.fp32.onnx"
-    file.write_bytes(b"0" * 4096)
-    net = NetRecord(name="resnet18", num_classes=1000)
-    write_manifest(file, kind="onnx", stage="export", net=net, precision=Precision.FP32)
-    return list(find_networks(gather(folder)))
-
-
-def test_every_figure_is_whole_xml_in_the_ink_of_the_page(tmp_path: Path) -> None:
-    rows = [_row(n, p, 1, ms) for n, ms in (("resnet18", 5.0), ("resnet50", 9.0)) for p in Precision]
-    figures = [
-        accuracy_plot([ScorePoint(label="a", precision="int8", top1=90, low=88, high=92)]),
-        curve_plot([TrainingCurve(name="n", epochs=(1, 2), train_error=(50, 20), val_error=(None, 30))]),
-        size_plot(_networks(tmp_path)),
-        *(svg for _, svg in latency_plots(_of(rows), batch=1)),
-        *(svg for _, svg in latency_plots(_of(rows[:3]), batch=1)),
-    ]
-    assert len(figures) == 5
-    for figure in figures:
-        ElementTree.fromstring(figure)
-        assert (
-            "currentColor" in figure
-            and "#123456" not in figure
-            and "http" not in re.sub(r'xmlns[^"]*"[^"]*"', "", figure)
-        )
-
-
-def test_what_was_not_measured_is_not_drawn() -> None:
-    assert latency_plots(_of([_row("resnet18", Precision.INT8, 1, None)]), batch=1) == []
-    assert latency_plots(_of([_row("resnet18", Precision.INT8, 1, 4.0)]), batch=8) == []
-    assert accuracy_plot([]) == curve_plot([]) == size_plot([]) == ""
-
-
 def test_a_verdict_on_a_file_that_was_made_anew_is_called_out_of_date(tmp_path: Path) -> None:
-    candidate = tmp_path / "net.int8.onnx"
+    candidate = tmp_path / "resnet20.int8.onnx"
     candidate.write_bytes(b"first")
     write_manifest(candidate, kind="onnx", stage="quantize", precision=Precision.INT8)
-    _save_verdict(tmp_path, precision="int8", passed=True)
-    verdict = tmp_path / "net.int8.onnx.verdict.json"
+    verdict = save_verdict(tmp_path)
     write_manifest(verdict, kind="verdict", stage="validate", inputs={"candidate": candidate})
-    assert "OUT OF DATE" not in _report(tmp_path)[0].text
+    assert "OUT OF DATE" not in report_on(tmp_path)[0].text
     candidate.write_bytes(b"second")
     write_manifest(candidate, kind="onnx", stage="quantize", precision=Precision.INT8)
-    page, _ = _report(tmp_path)
-    assert "OUT OF DATE" in page.text and "verdict passed" not in page.text and "out of date" in page.text
+    page, _ = report_on(tmp_path)
+    assert "OUT OF DATE" in page.text and "verdict passed" not in page.text and "! out of date" in page.text
+    assert "✗ No" in page.text and "✗ broken: made from" in page.text
+
+
+def test_figures_are_written_beside_the_report_where_a_folder_is_named(tmp_path: Path) -> None:
+    save_verdict(tmp_path)
+    result = write_report(ReportOptions(folder=tmp_path, figures=tmp_path / "figures"))
+    assert [file.name for file in result.figures] == ["accuracy.png", "accuracy.svg", "accuracy.csv"]
+    assert all(file.stat().st_size > 100 for file in result.figures)
+    assert (tmp_path / "figures" / "accuracy.csv").read_text().splitlines()[1] == (
+        '"resnet20.fp32.onnx, onnxruntime",fp32,99.5,98.5,99.7'
+    )
+
+
+def test_two_networks_whose_names_make_one_file_name_keep_two_figures(tmp_path: Path) -> None:
+    rows = [make_row("my net", "int8", file="a.onnx"), make_row("my_net", "int8", file="b.onnx")]
+    save(make_benchmark(tmp_path / "bench.json", rows), tmp_path / "bench.json", kind="benchmark", stage="bench")
+    page, _ = report_on(tmp_path)
+    names = [attributes["id"] for attributes in page.of("figure")]
+    assert names == ["figure-latency-batch1-my-net", "figure-latency-batch1-my-net-2"]
+
+
+def test_the_result_is_plain_for_json(tmp_path: Path) -> None:
+    from resnet_deploy.core.config import to_plain
+
+    save_verdict(tmp_path)
+    plain = json.loads(json.dumps(to_plain(write_report(ReportOptions(folder=tmp_path)))))
+    assert plain["answer"].startswith("Yes. Its verdict passed") and plain["num_verdicts"] == 1
+    assert plain["sections"] == ["Verdicts", "Networks", "Provenance", "Environment"]
