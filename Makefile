@@ -7,7 +7,7 @@ EXTRAS := dev,demo,openvino
 # The networks of the tests are too small for several threads, which wait for each other where the machine is busy.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
-.PHONY: demo test test-slow gpu-check lint peers benchmark constraints clean
+.PHONY: demo test test-slow gpu-check lint peers schemas constraints clean
 
 demo: $(STAMP)  ## train, quantize, build, validate, benchmark and report on bundled data
 	$(BIN)/resnet-deploy demo
@@ -36,6 +36,9 @@ $(PEER_STAMP):
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install -q --disable-pip-version-check 'nvidia-modelopt[onnx]==0.47.*' 'torch==2.13.*'
 	@touch $(PEER_STAMP)
+
+schemas: $(STAMP)  ## write docs/reference/schemas anew from the dataclasses
+	$(BIN)/python docs/reference/schemas/make_schemas.py
 
 constraints: $(STAMP)  ## pin the newest versions again
 	sed '/^#/!d' constraints.txt > constraints.new

@@ -10,20 +10,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from resnet_deploy.bench.measure.timing import Sampling
 from resnet_deploy.bench.run import Benchmark, BenchOptions, bench
-from resnet_deploy.bench.timing import Sampling
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.engine.availability import available_backends
 from resnet_deploy.nets.catalogue import net_of_depth
 from resnet_deploy.pipeline.artifacts import NetFiles, make_files
+from resnet_deploy.pipeline.evidence import gather_evidence
 from resnet_deploy.pipeline.many import make_untrained
 from resnet_deploy.pipeline.onnx_files import StageRow
 from resnet_deploy.pipeline.plan import LATENCY_CALIBRATION, CalibrationPlan, DeployPlan
 from resnet_deploy.pipeline.targets import bench_targets
 from resnet_deploy.report.report import ReportOptions, write_report
 from resnet_deploy.verify.thresholds import Thresholds
-from resnet_deploy.verify.verdict import ValidateOptions, Verdict, validate
+from resnet_deploy.verify.validate import ValidateOptions, validate
+from resnet_deploy.verify.verdict import Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +75,7 @@ def deploy(
     stages += files.stages
     verdicts = _verdicts(plan, files, stages, progress, force) if plan.is_trained else ()
     benchmark = _bench(plan, files, stages, progress, num_processes) if plan.bench.enabled else None
+    stages += gather_evidence(plan, files, force=force, progress=progress)
     report = None
     if plan.report:
         begun = time.perf_counter()
@@ -158,6 +161,8 @@ def _verdicts(
             split=plan.validate.split,
             thresholds=_thresholds(plan),
             num_images=plan.validate.num_images,
+            prove=plan.validate.prove,
+            level=plan.validate.level,
             force=force,
         )
         verdict = validate(options, progress)

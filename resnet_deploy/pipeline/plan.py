@@ -8,6 +8,7 @@ __all__ = [
     "BuildPlan",
     "CalibrationPlan",
     "DeployPlan",
+    "EvidencePlan",
     "TrainPlan",
     "ValidationPlan",
     "demo_plan",
@@ -17,6 +18,7 @@ __all__ = [
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
+from resnet_deploy.bench.roofline.catalogue import find_gpu
 from resnet_deploy.core.config import load_toml
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.specs import MAIN_PRECISIONS, Precision, UnsignedRelu
@@ -89,12 +91,18 @@ class BuildPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationPlan:
-    """Limits of the verdicts; None takes the defaults of `resnet-deploy validate` for the precision."""
+    """Limits of the verdicts; None takes the defaults of `resnet-deploy validate` for the precision.
+
+    Attributes:
+        prove, level: A drop that is not proven to be within its limit at that level fails.
+    """
 
     split: str = "val"
     max_top1_drop: float | None = None
     min_agreement: float | None = None
     num_images: int = 0
+    prove: bool = False
+    level: float = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +120,25 @@ class BenchPlan:
     batches: tuple[int, ...] = (1, 8)
     depths: tuple[int, ...] = ()
     seconds: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvidencePlan:
+    """What explains the verdicts, of the ONNX file of the last precision, and what GPUs could do at best.
+
+    Attributes:
+        attribution: Split the drop by cause, as `resnet-deploy attribute`.
+        divergence: Compare it layer by layer with FP32, as `resnet-deploy diverge`.
+        targets: GPUs of the roofline, by the names of `resnet-deploy estimate --list`; empty leaves it out.
+    """
+
+    attribution: bool = True
+    divergence: bool = True
+    targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.targets:
+            find_gpu(name)  # an unknown one is told before any work
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +167,7 @@ class DeployPlan:
     build: BuildPlan = field(default_factory=BuildPlan)
     validate: ValidationPlan = field(default_factory=ValidationPlan)
     bench: BenchPlan = field(default_factory=BenchPlan)
+    evidence: EvidencePlan = field(default_factory=EvidencePlan)
     report: bool = True
 
     def __post_init__(self) -> None:

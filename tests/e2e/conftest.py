@@ -25,6 +25,8 @@ max_top1_drop = 2.0
 [bench]
 batches = [1, 2]
 seconds = 0.05
+[evidence]
+targets = ["t4"]
 """
 
 
