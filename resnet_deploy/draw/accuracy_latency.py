@@ -84,7 +84,7 @@ def draw_accuracy_latency(
     hidden = f"\n{num_unknown} options without a known top-1 are not shown" if num_unknown else ""
     axes.set_title(title + hidden, fontsize=10)
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8, loc="best")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3)  # within, it would hide points
     return figure
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from resnet_deploy.report.figures.canvas import OTHER_COLOUR, SERIES_COLOURS, Chart, chart_name, new_canvas
-from resnet_deploy.report.numbers import signed
 from resnet_deploy.verify.attribution.result import Attribution, Step
 
 _LOSS, _GAIN, _END = SERIES_COLOURS[3], OTHER_COLOUR, SERIES_COLOURS[5]
@@ -63,6 +62,12 @@ def _draw_step(axes, place: int, step: Step) -> None:
     low, high = step.top1_before - step.drop_high, step.top1_before - step.drop_low
     if not step.identical:
         axes.plot([low, high], [place, place], color=colour, linewidth=1.2, marker="|", markersize=7)
-    text = "the same pixels" if step.identical else signed(-step.drop)
+    text = "the same pixels" if step.identical else _points(step.drop)
     right = step.top1_before if step.identical else max(high, step.top1_before, step.top1_after)
     axes.annotate(text, (right, place), (5, 0), textcoords="offset points", va="center", fontsize=9)
+
+
+def _points(drop: float) -> str:
+    if round(abs(drop), 2) == 0:
+        return "0.00"
+    return f"{'loses' if drop > 0 else 'gains'} {abs(drop):.2f}"
