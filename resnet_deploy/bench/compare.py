@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["BenchComparison", "CompareOptions", "RowComparison", "compare_benchmarks", "compare_files"]
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,10 +15,8 @@ from resnet_deploy.bench.machine.environment import Environment
 from resnet_deploy.bench.measure.intervals import correlation_inflation, student_t
 from resnet_deploy.bench.measure.paired import CLAIM_CONFIDENCE, LEAST_DIFFERENCE
 from resnet_deploy.bench.rows import Benchmark, BenchRow, read_benchmark
-from resnet_deploy.core.artifacts import write_manifest
-from resnet_deploy.core.config import to_plain
+from resnet_deploy.core.artifacts import write_result
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.metrics import holm
 from resnet_deploy.core.specs import Precision
 
@@ -125,9 +122,8 @@ def compare_files(options: CompareOptions) -> BenchComparison:
         new=str(options.new),
     )
     if options.out is not None:
-        with atomic_write(options.out) as partial:
-            partial.write_text(json.dumps(to_plain(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        write_manifest(
+        write_result(
+            result,
             options.out,
             kind="comparison",
             stage="bench compare",

@@ -14,7 +14,6 @@ __all__ = [
     "weights_of",
 ]
 
-import json
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -28,10 +27,8 @@ from resnet_deploy.bench.measure.one_row import Setup, measure_case, missing_row
 from resnet_deploy.bench.measure.turns import interleaved_rows
 from resnet_deploy.bench.options import MODES, BenchOptions, BenchTarget
 from resnet_deploy.bench.rows import Benchmark, BenchRow, Described, cost_of, read_benchmark, weights_of
-from resnet_deploy.core.artifacts import write_manifest
-from resnet_deploy.core.config import to_plain
+from resnet_deploy.core.artifacts import write_result
 from resnet_deploy.core.errors import MissingDependencyError
-from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 
 
@@ -91,10 +88,9 @@ def _shares_known(rows: list[BenchRow]) -> bool:
 
 
 def _write(benchmark: Benchmark, options: BenchOptions) -> None:
-    with atomic_write(options.out) as partial:
-        partial.write_text(json.dumps(to_plain(benchmark), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     said = {name: getattr(options, name) for name in _SAID}
-    write_manifest(
+    write_result(
+        benchmark,
         options.out,
         kind="benchmark",
         stage="bench",

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from resnet_deploy.cli.render import print_data, table
 
+_NAMES = ("net", "precision", "backend", "batch")
+_FIGURES = ("p50 ms", "95 %", "p95", "p99", "images/s")
+
 
 def show(result) -> None:
     """Tables of the rows, and in words what speaks against them."""
@@ -48,20 +51,7 @@ def _show_kernel(rows) -> None:
     if not rows:
         return
     extra = _extra_columns(rows)
-    columns = (
-        "net",
-        "precision",
-        "backend",
-        "batch",
-        *extra,
-        "p50 ms",
-        "95 %",
-        "p95",
-        "p99",
-        "images/s",
-        "GMAC/s",
-        "A/A",
-    )
+    columns = (*_NAMES, *extra, *_FIGURES, "GMAC/s", "A/A")
     cells = (
         (*_head(row, extra), *_times(row), _rate(row.gmacs_per_second), _percent(row), _state(row)) for row in rows
     )
@@ -72,20 +62,7 @@ def _show_requests(rows) -> None:
     if not rows:
         return
     extra = [name for name in _extra_columns(rows) if name != "workers"]
-    columns = (
-        "net",
-        "precision",
-        "backend",
-        "batch",
-        *extra,
-        "p50 ms",
-        "95 %",
-        "p95",
-        "p99",
-        "images/s",
-        "pipelined",
-        "A/A",
-    )
+    columns = (*_NAMES, *extra, *_FIGURES, "pipelined", "A/A")
     cells = (
         (
             *_head(row, extra),
@@ -106,7 +83,7 @@ def _show_requests(rows) -> None:
         )
         for row in rows
     )
-    columns = ("net", "precision", "backend", "batch", *extra, *names, "pipelined: bound by")
+    columns = (*_NAMES, *extra, *names, "pipelined: bound by")
     print_data(table("Parts of a request, ms", columns, parts, left=3))
     first = rows[0].application
     print_data(f"Images: {first.images}; pipelined: {first.decode_threads} threads decode ahead.")

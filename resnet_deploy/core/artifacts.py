@@ -18,6 +18,7 @@ __all__ = [
     "read_result",
     "update_details",
     "write_manifest",
+    "write_result",
 ]
 
 import json
@@ -234,6 +235,17 @@ def read_manifest(file: Path, *, kind: str | None = None, verify: bool = True) -
 def find_manifest(file: Path) -> Manifest | None:
     """Like `read_manifest`, but None where there is no manifest at all (a file made elsewhere)."""
     return read_manifest(file) if manifest_path(file).is_file() else None
+
+
+def write_result(result: Any, file: Path, **record: Any) -> Manifest:
+    """Write a dataclass as JSON, and its manifest; what `read_result` reads.
+
+    Args:
+        record: What `write_manifest` takes.
+    """
+    with atomic_write(file) as partial:
+        partial.write_text(json.dumps(to_plain(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return write_manifest(file, **record)
 
 
 def read_result(kind: type[T], file: Path, *, manifest_kind: str) -> T:

@@ -10,10 +10,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resnet_deploy.core.artifacts import Manifest, is_up_to_date, read_manifest, write_manifest
-from resnet_deploy.core.config import from_plain, to_plain
+from resnet_deploy.core.artifacts import Manifest, is_up_to_date, read_manifest, write_result
+from resnet_deploy.core.config import from_plain
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.files import atomic_write, sha256_of_file
+from resnet_deploy.core.files import sha256_of_file
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.score import Score
 from resnet_deploy.core.specs import Precision
@@ -276,9 +276,8 @@ def _write(
         cost_label=COST_UNITS[result.cost_unit] + ", in float",
     )
     save_png(figure, result.picture)
-    with atomic_write(result.report) as partial:
-        partial.write_text(json.dumps(to_plain(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    write_manifest(
+    write_result(
+        result,
         result.report,
         kind="analysis",
         stage="quantize",

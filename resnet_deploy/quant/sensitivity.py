@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["METRICS", "SensitivityOptions", "SensitivityReport", "UnitSensitivity", "analyze_sensitivity"]
 
-import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from resnet_deploy.core.artifacts import Manifest, is_up_to_date, read_result, write_manifest
-from resnet_deploy.core.config import to_plain
+from resnet_deploy.core.artifacts import Manifest, is_up_to_date, read_result, write_result
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.score import Score
 from resnet_deploy.core.score_log import ScoreLog, score_key
@@ -291,8 +288,6 @@ def _write(report: SensitivityReport, inputs: dict, made_with: dict) -> None:
         title=f"{report.by}s, {report.num_images:,} images",
     )
     save_png(figure, report.picture)
-    with atomic_write(report.file) as partial:
-        partial.write_text(json.dumps(to_plain(report), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    write_manifest(
-        report.file, kind="analysis", stage="sensitivity", inputs=inputs, options=made_with, packages=_PACKAGES
+    write_result(
+        report, report.file, kind="analysis", stage="sensitivity", inputs=inputs, options=made_with, packages=_PACKAGES
     )

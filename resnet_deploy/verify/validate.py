@@ -4,17 +4,14 @@ from __future__ import annotations
 
 __all__ = ["ValidateOptions", "validate"]
 
-import json
 import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from resnet_deploy.core.artifacts import is_up_to_date, write_manifest
-from resnet_deploy.core.config import to_plain
+from resnet_deploy.core.artifacts import is_up_to_date, write_result
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision, Preprocess
 from resnet_deploy.data.bad_images import BadImages
@@ -130,13 +127,11 @@ def validate(options: ValidateOptions, progress: Progress = NO_PROGRESS) -> Verd
 
 
 def _write(verdict: Verdict, out: Path, candidate: Subject, record: dict[str, Any]) -> None:
-    with atomic_write(out) as partial:
-        partial.write_text(json.dumps(to_plain(verdict), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     details = {"passed": verdict.passed, "top1_drop": verdict.top1_drop, "agreement": verdict.parity.top1_agreement}
     parent = candidate.manifest
     precision = parent.precision if parent else None
-    write_manifest(
-        out, kind="verdict", packages=_PACKAGES, parent=parent, precision=precision, details=details, **record
+    write_result(
+        verdict, out, kind="verdict", packages=_PACKAGES, parent=parent, precision=precision, details=details, **record
     )
 
 

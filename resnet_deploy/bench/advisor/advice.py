@@ -16,15 +16,12 @@ __all__ = [
     "write_advice",
 ]
 
-import json
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from resnet_deploy.core.artifacts import read_result, write_manifest
-from resnet_deploy.core.config import to_plain
+from resnet_deploy.core.artifacts import read_result, write_result
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.files import atomic_write
 from resnet_deploy.core.specs import Precision
 
 
@@ -260,11 +257,9 @@ def write_advice(advice: Advice, *, inputs: dict[str, Path], options: dict[str, 
         options: What was asked for.
     """
     out = Path(advice.file)
-    with atomic_write(out) as partial:
-        partial.write_text(json.dumps(to_plain(advice), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     choice = advice.choice
     details = {"recommended": choice.name if choice else None, "target": advice.target}
-    write_manifest(out, kind="advice", stage="advise", inputs=inputs, options=options, details=details)
+    write_result(advice, out, kind="advice", stage="advise", inputs=inputs, options=options, details=details)
 
 
 def read_advice(file: Path) -> Advice:

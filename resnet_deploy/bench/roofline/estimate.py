@@ -14,7 +14,6 @@ __all__ = [
 ]
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
@@ -27,7 +26,7 @@ from resnet_deploy.bench.roofline.catalogue import Catalogue, Gpu, figures_of, l
 from resnet_deploy.bench.roofline.fusion import FusedLayer, as_tensorrt_rtx, fuse
 from resnet_deploy.bench.roofline.measured import MeasuredShare, compare_measured
 from resnet_deploy.bench.roofline.published import Comparison, compare_published
-from resnet_deploy.core.artifacts import read_result, write_manifest
+from resnet_deploy.core.artifacts import read_result, write_result
 from resnet_deploy.core.config import to_plain
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.files import atomic_write
@@ -177,9 +176,7 @@ def estimate_record(options: EstimateOptions) -> dict[str, Any]:
 
 def write_estimate(result: Estimate, out: Path, options: EstimateOptions) -> None:
     """Write the result and its manifest, which names the files it was made from."""
-    with atomic_write(out) as partial:
-        partial.write_text(json.dumps(to_plain(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    write_manifest(out, kind="estimate", packages=("torch", "onnx"), **estimate_record(options))
+    write_result(result, out, kind="estimate", packages=("torch", "onnx"), **estimate_record(options))
 
 
 def write_layers(result: Estimate, file: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["AttributeOptions", "attribute"]
 
-import json
 import tempfile
 import time
 from contextlib import ExitStack
@@ -12,15 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from resnet_deploy.core.artifacts import is_up_to_date, write_manifest
-from resnet_deploy.core.config import to_plain
+from resnet_deploy.core.artifacts import is_up_to_date, write_result
 from resnet_deploy.core.errors import (
     ConfigError,
     EngineRunError,
     MissingDependencyError,
     ResnetDeployError,
 )
-from resnet_deploy.core.files import atomic_write, check_writable
+from resnet_deploy.core.files import check_writable
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Preprocess
 from resnet_deploy.data.bad_images import BadImages
@@ -309,9 +307,8 @@ def _result(
 
 
 def _write(out: Path, result: Attribution, candidate: Subject, record: dict[str, Any]) -> None:
-    with atomic_write(out) as partial:
-        partial.write_text(json.dumps(to_plain(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    write_manifest(
+    write_result(
+        result,
         out,
         kind="attribution",
         packages=_PACKAGES,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 __all__ = ["BisectOptions", "bisect"]
 
-import json
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from resnet_deploy.core.artifacts import is_up_to_date, write_manifest
-from resnet_deploy.core.config import to_plain
+from resnet_deploy.core.artifacts import is_up_to_date, write_result
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.files import atomic_write, check_writable
+from resnet_deploy.core.files import check_writable
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.score import Score
 from resnet_deploy.core.score_log import ScoreLog, score_key
@@ -115,9 +113,8 @@ def bisect(options: BisectOptions, progress: Progress = NO_PROGRESS) -> Bisectio
         )
         found = _Bisector(options, (reference, candidate), source, log, progress).run(out)
     found = replace(found, num_reused=log.num_reused, seconds=time.perf_counter() - started)
-    with atomic_write(out) as partial:
-        partial.write_text(json.dumps(to_plain(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    write_manifest(
+    write_result(
+        found,
         out,
         kind="bisection",
         packages=_PACKAGES,

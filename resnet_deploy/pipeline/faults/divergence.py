@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["DivergeOptions", "diverge"]
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from resnet_deploy.core.artifacts import is_up_to_date, write_manifest
-from resnet_deploy.core.config import to_plain
+from resnet_deploy.core.artifacts import is_up_to_date, write_result
 from resnet_deploy.core.errors import ConfigError
-from resnet_deploy.core.files import atomic_write, check_writable
+from resnet_deploy.core.files import check_writable
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision, Preprocess
 from resnet_deploy.data.batches import input_batches
@@ -109,11 +107,10 @@ def diverge(options: DivergeOptions, progress: Progress = NO_PROGRESS) -> Diverg
         )
         found = _compared(options, sides, source, out, progress)
     found = replace(found, seconds=time.perf_counter() - started)
-    with atomic_write(out) as partial:
-        partial.write_text(json.dumps(to_plain(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     parent = sides[1].subject.manifest
     details = {"first": found.first, "num_at_fault": len(found.at_fault)}
-    write_manifest(
+    write_result(
+        found,
         out,
         kind="divergence",
         packages=_PACKAGES,
