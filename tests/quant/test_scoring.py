@@ -5,12 +5,6 @@ import pytest
 
 from resnet_deploy.core.artifacts import read_manifest
 from resnet_deploy.core.errors import ArtifactError, GraphError
-from resnet_deploy.core.score import Score
-from resnet_deploy.core.score_log import ScoreLog, score_key
-from resnet_deploy.data.crops import decode_crops
-from resnet_deploy.data.digits import DIGITS_PREPROCESS
-from resnet_deploy.data.preprocess import crop_pixels
-from resnet_deploy.data.source import open_images, stratified_sample
 from resnet_deploy.quant.scoring import ScoringImages, load_scoring_images, logits_of_model, score_logits
 from tests.reference.small_networks import resnet8_onnx, small_preprocess
 
@@ -72,47 +66,8 @@ def test_the_reference_is_the_fp32_file(exported) -> None:
         load_scoring_images(exported, half, data="digits", split="test", num_images=2, seed=0)
 
 
-def _score(agreement: float) -> Score:
-    return Score(
-        num_images=10,
-        num_agreeing=round(10 * agreement),
-        agreement=agreement,
-        agreement_low=0.0,
-        agreement_high=1.0,
-        num_nonfinite=0,
-        sqnr_db=None,
-    )
-
-
-def test_a_score_is_measured_once_and_survives_a_line_that_was_cut_off(tmp_path) -> None:
-    path = tmp_path / "scores.jsonl"
-    assert ScoreLog(path).score("a", lambda: _score(0.5)).agreement == 0.5
-    with open(path, "a", encoding="utf-8") as file:
-        file.write('{"key": "b", "sco')  # killed while writing
-    log = ScoreLog(path)
-    assert log.score("a", pytest.fail).agreement == 0.5 and log.num_reused == 1
-    assert log.score("b", lambda: _score(0.75)).agreement == 0.75
-    assert ScoreLog(path).score("b", pytest.fail).agreement == 0.75
-    log.remove()
-    assert not path.exists()
-
-
-def test_the_key_changes_with_every_part() -> None:
-    keys = {score_key("net", ("a",)), score_key("net", ("a", "b")), score_key("other", ("a",)), score_key("net", ())}
-    assert len(keys) == 4 and score_key("net", ("a",)) in keys
-
-
 def test_a_network_of_one_batch_size_alone_is_refused_before_it_runs() -> None:
     model = resnet8_onnx()
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     with pytest.raises(GraphError, match="takes a batch of 1 alone, and many images are given"):
         logits_of_model(model, iter([np.zeros((2, 3, 32, 32), np.float32)]))
-
-
-def test_crops_stand_at_their_images_places_whatever_the_threads() -> None:
-    source = stratified_sample(open_images("digits", split="train"), 70, seed=0)
-    crops = decode_crops(source, DIGITS_PREPROCESS, num_threads=3)
-    assert crops.shape == (70, 32, 32, 3) and crops.dtype == np.uint8
-    for place in (0, 33, 69):
-        alone = crop_pixels(source.image(place), DIGITS_PREPROCESS, name="alone")
-        assert np.array_equal(crops[place], alone)
