@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := dev,demo,openvino
 # The networks of the tests are too small for several threads, which wait for each other where the machine is busy.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+TEST_PROCESSES ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: demo test test-slow gpu-check lint peers schemas constraints clean
 
