@@ -69,5 +69,5 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]):
 
 
 def _cell(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
     return " ".join(text.replace("|", "/").split())

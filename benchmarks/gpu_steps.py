@@ -31,7 +31,9 @@ from gpu_subjects import (
     onnx_files_of,
     open_subject,
     p50_ms_of,
+    passed,
 )
+from gpu_timings import int8_forms, latency, measurement, roofline
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -95,7 +97,7 @@ def machine(setting: Setting) -> Iterator[dict[str, Any]]:
         same = name == gpu.name and capability == gpu.compute_capability
         same = same and abs(int(mib) - gpu.memory_bytes / 2**20) < 0.05 * int(mib)
         own = f"{gpu.name}, {gpu.compute_capability}, {gpu.memory_bytes >> 20}"
-        yield {"what": "libcuda against nvidia-smi", "got": f"{own} / {line}", "result": _passed(same)}
+        yield {"what": "libcuda against nvidia-smi", "got": f"{own} / {line}", "result": passed(same)}
     for status in available_backends():
         wanted = status.name in ("torch", "onnxruntime")
         on_gpu = status.available and status.device not in ("cpu", None)
@@ -188,7 +190,7 @@ def cuda_graphs(setting: Setting) -> Iterator[dict[str, Any]]:
                 )
         (with_graphs, graph_ms, used, note), (without, plain_ms, _, _) = answers[True], answers[False]
         same = all(np.array_equal(a, b) for a, b in zip(with_graphs, without, strict=True))
-        result = _passed(same) if used or setting.rehearse else f"FAILED: no graphs: {note}"
+        result = passed(same) if used or setting.rehearse else f"FAILED: no graphs: {note}"
         yield {
             "product": product,
             "with, p50 ms": graph_ms,
@@ -248,7 +250,7 @@ def runtime_cache(setting: Setting) -> Iterator[dict[str, Any]]:
                 seconds.append(time.perf_counter() - begun)
         same = all(np.array_equal(a, b) for a, b in zip(*answers, strict=True))
         row = {"product": product, "first s": seconds[0], "second s": seconds[1], "KiB": cache.stat().st_size / 1024}
-        yield {**row, "result": _passed(same and seconds[1] < seconds[0])}
+        yield {**row, "result": passed(same and seconds[1] < seconds[0])}
 
 
 def tf32(setting: Setting) -> Iterator[dict[str, Any]]:
@@ -284,30 +286,6 @@ def layers(setting: Setting) -> Iterator[dict[str, Any]]:
         yield {**row, "written to": f"layers.{product}.json", "result": state}
 
 
-def int8_forms(setting: Setting) -> Iterator[dict[str, Any]]:
-    """Which way of writing INT8 convolutions is fast in TensorRT-RTX? See docs/reference/tensorrt-rtx-fusion.md."""
-    import onnx
-    from rtx_fusion import FORMS, write_form
-
-    if "tensorrt-rtx" not in installed_products():
-        yield {"form": "all", "result": "not run: tensorrt-rtx is not installed"}
-        return
-    for name in FORMS:
-        row: dict[str, Any] = {"form": name}
-        file = setting.folder / "nets" / f"form.{name}.onnx"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        onnx.save(write_form(name), file)
-        built = build_here(setting, row, file, product="tensorrt-rtx", name=f"form.{name}")
-        row.pop("sanity gate", None)  # of two convolutions
-        if built is not None and setting.rehearse:
-            row["result"] = "not run: built"
-        elif built is not None:
-            with open_subject(setting, built) as runner:
-                row |= {f"p50 us, batch {batch}": 1e3 * p50_ms_of(runner, batch) for batch in (1, 8, 32)}
-            row["result"] = "passed"
-        yield row
-
-
 def preflight(setting: Setting) -> Iterator[dict[str, Any]]:
     """Does `preflight` say that an engine built here fits here?"""
     for product, engine in fp16_engines(setting, stand_in=False):
@@ -315,79 +293,34 @@ def preflight(setting: Setting) -> Iterator[dict[str, Any]]:
         command += [] if setting.rehearse else ["--require-gpu"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         words = " ".join((done.stderr or done.stdout).split())[-300:]
-        state = _passed(done.returncode == 0)
+        state = passed(done.returncode == 0)
         if setting.rehearse and done.returncode == 0:
             state = "not run: there is no GPU to compare with"
         yield {"product": product, "said": words, "exit code": done.returncode, "result": state}
 
 
-def latency(setting: Setting, net: str) -> Iterator[dict[str, Any]]:
-    """Latency: engines against torch eager, torch.compile and ONNX Runtime, one after the other in one run."""
-    from resnet_deploy.bench.measure.timing import Sampling
-    from resnet_deploy.bench.run import BenchOptions, BenchTarget, bench
+def first_fault(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Can an engine be taken apart layer by layer (`diverge`), and is a sound one called sound?"""
+    from resnet_deploy.pipeline.faults.divergence import DivergeOptions, diverge
 
-    onnx = onnx_files_of(setting, net)
-    checkpoint = next(iter(onnx.values())).with_name(f"{net}.safetensors")
-    torch_backends = ("torch", "torch-compile") if setting.rehearse else _TORCH_BACKENDS
-    targets = [BenchTarget(file=checkpoint, backend=backend) for backend in torch_backends]
-    for precision, file in onnx.items():
-        if precision == "fp32" or not setting.rehearse:
-            targets.append(BenchTarget(file=file, backend="onnxruntime"))
-        for product in installed_products():
-            built = build_here(setting, {}, file, product=product, name=f"{net}.{product}.{precision}")
-            if built is not None:
-                targets.append(BenchTarget(file=built))
-    sampling = Sampling(min_seconds=setting.seconds, max_seconds=max(6 * setting.seconds, 1.0))
-    out = setting.folder / f"latency.{net}.bench.json"
-    rows = bench(BenchOptions(targets=tuple(targets), out=out, batches=setting.batches, sampling=sampling)).rows
-    eager = {row.batch: row.timing.p50_ms for row in rows if row.backend == "torch" and row.timing is not None}
-    for row in rows:
-        found = {"backend": row.backend, "precision": str(row.precision or ""), "batch": row.batch}
-        if row.timing is None:
-            yield {**found, "result": row.reason}
+    reference = onnx_files_of(setting, setting.net)["fp32"]
+    for product, engine in fp16_engines(setting, stand_in=False):
+        if setting.rehearse:
+            yield {"product": product, "result": "not run: no engine runs in a rehearsal"}
             continue
-        timing = row.timing
-        times = {"p50 ms": timing.p50_ms, "p99 ms": timing.p99_ms, "images/s": timing.images_per_second}
-        ratio = eager[row.batch] / timing.p50_ms if row.batch in eager else float("nan")
-        yield {**found, **times, "x torch eager": ratio, "noise": timing.noise, "result": "passed"}
+        for by in ("block", "layer"):
+            out = setting.folder / f"{product}.{by}.divergence.json"
+            found = diverge(DivergeOptions(reference=reference, candidate=engine, by=by, num_images=8, out=out))
+            worst = min((row.introduced.sqnr_db for row in found.layers), default=None)
+            yield {
+                "product": product,
+                "by": by,
+                "layers": len(found.layers),
+                "introduced dB, worst": worst,
+                "first at fault": found.first,
+                "result": passed(not found.first),
+            }
 
-
-def measurement(setting: Setting) -> Iterator[dict[str, Any]]:
-    """What `bench` makes of the GPU: NVML's readings and energy, its verdict on the machine, workers, requests, turns."""
-    from resnet_deploy.bench.measure.timing import Sampling
-    from resnet_deploy.bench.options import BenchOptions, BenchTarget
-    from resnet_deploy.bench.run import bench
-
-    onnx = onnx_files_of(setting, setting.net)
-    targets = [BenchTarget(file=engine) for _, engine in fp16_engines(setting, stand_in=False)]
-    if setting.rehearse or not targets:
-        targets = [BenchTarget(file=onnx["fp32"], backend="onnxruntime")]
-    sampling = Sampling(min_seconds=2 * setting.seconds, max_seconds=max(12 * setting.seconds, 1.0))
-    out = setting.folder / "measurement.bench.json"
-    common = {"out": out, "sampling": sampling, "batches": setting.batches[:2]}
-    rows = bench(BenchOptions(targets=tuple(targets), modes=("kernel", "application"), workers=(1, 2), **common)).rows
-    for row in rows:
-        found = {"backend": row.backend, "mode": row.mode, "batch": row.batch, "workers": row.workers}
-        if row.timing is None:
-            yield {**found, "result": row.reason}
-            continue
-        trace = row.conditions.gpu
-        found |= {"p50 ms": row.timing.p50_ms, "images/s": row.timing.images_per_second, "A/A": row.timing.noise_floor}
-        if trace is not None:
-            found |= {"readings": trace.num_readings, "SM MHz": trace.sm_mhz_median, "W": trace.power_w_mean}
-            found |= {"GPU %": trace.utilization_percent, "other processes": trace.num_other_processes}
-        found |= {
-            "mJ/image": 1e3 * (row.energy.joules_per_image or 0.0),
-            "energy": row.energy.source or row.energy.reason,
-        }
-        found["not valid"] = "; ".join(row.validity.reasons)
-        seen = trace is not None and trace.num_readings > 0
-        yield {**found, "result": _passed(seen or row.device == "cpu")}
-    for pair in bench(BenchOptions(targets=(targets[0],) * 2, interleave=True, **common)).interleaved:
-        yield {"mode": "turns, a file against itself", "batch": pair.batch, "said": pair.says, "result": _passed(not pair.ratio.differs)}  # fmt: skip
-
-
-_TORCH_BACKENDS = ("torch", "torch-fp16", "torch-compile", "torch-compile-fp16")
 
 Step = Callable[[Setting], Iterator[dict[str, Any]]]
 
@@ -405,6 +338,8 @@ STEPS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "preflight": preflight,
     "measurement": measurement,
     "latency": latency,
+    "roofline": roofline,
+    "first_fault": first_fault,
 }
 
 
@@ -412,7 +347,3 @@ def step_of(name: str) -> Step:
     """The function of a step; "latency:resnet18" is latency of that net."""
     step, _, net = name.partition(":")
     return partial(STEPS[step], net=net) if net else STEPS[step]
-
-
-def _passed(good: bool) -> str:
-    return "passed" if good else "FAILED"

@@ -141,3 +141,8 @@ def p50_ms_of(runner: Any, batch: int) -> float:
     shape = tuple(size if isinstance(size, int) and size > 0 else 224 for size in spec.shape[1:])
     feeds = {spec.name: np.zeros((batch, *shape), spec.dtype)}
     return measure(runner, feeds, sampling=Sampling(min_seconds=0.5, max_seconds=3.0)).p50_ms
+
+
+def passed(good: bool) -> str:
+    """What a row of a step says of a check."""
+    return "passed" if good else "FAILED"

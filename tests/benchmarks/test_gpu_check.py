@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -120,3 +121,24 @@ def test_a_cell_can_not_break_the_table(tmp_path: Path) -> None:
     file = write_report([outcome], tmp_path / "report.md", capture_environment(), query_cuda_driver())
     rows = [line for line in file.read_text().splitlines() if line.startswith("| a / b c")]
     assert rows == ["| a / b c | 1.235 |  |"]
+
+
+def test_a_row_over_its_roofline_fails_the_step(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import gpu_subjects
+    import gpu_timings
+
+    from resnet_deploy.bench.roofline import estimate
+    from resnet_deploy.bench.roofline.measured import MeasuredShare
+
+    def share(latency_share: float | None, throughput_share: float | None, reason: str = "") -> MeasuredShare:
+        values = dict.fromkeys(MeasuredShare.__dataclass_fields__, None) | {"net": "resnet18", "batch": 1}
+        values |= {"latency_share": latency_share, "throughput_share": throughput_share, "reason": reason}
+        return MeasuredShare(**values)
+
+    setting = gpu_subjects.Setting(folder=tmp_path, rehearse=True, net="resnet8", batches=(1,), seconds=0.1)
+    assert [row["result"][:7] for row in gpu_timings.roofline(setting)] == ["not run"]
+    (tmp_path / "latency.resnet18.bench.json").touch()
+    found = SimpleNamespace(measured=(share(0.4, 0.5), share(0.4, 1.02), share(None, None, "ran on a processor")))
+    monkeypatch.setattr(estimate, "estimate", lambda options: found)
+    results = [row["result"] for row in gpu_timings.roofline(setting)]
+    assert results == ["passed", "FAILED", "not run: ran on a processor"]
