@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from resnet_deploy.core.metrics import wilson_interval
 from resnet_deploy.verify.statistics.result import Conclusion
@@ -61,3 +62,16 @@ def test_bounds_of_a_sequential_run_replace_those_of_the_sample() -> None:
     score = paired_score(8000, 8000, 7940, 10_000, level=0.05)
     decision = decide_drop(score, 0.5, level=0.05, prove=False, bounds=(-0.8, 0.7), method="looked")
     assert decision.conclusion is Conclusion.UNDECIDED and (decision.high, decision.method) == (0.7, "looked")
+
+
+def test_mid_p_rejects_as_often_as_its_level_says_and_the_exact_test_never_more() -> None:
+    sizes = []
+    for differing in range(20, 161, 10):
+        chance = binom.pmf(np.arange(differing + 1), differing, 0.5)  # of every split, where both are equally good
+        p = np.array([mcnemar(lost, differing - lost) for lost in range(differing + 1)])
+        exact, mid = chance @ (p < 0.05)
+        assert exact <= 0.05
+        sizes.append(mid)
+    # every split is counted, so nothing is left to chance; the steps of a binomial scatter the size around the level
+    assert 0.02 < min(sizes) and max(sizes) < 0.07
+    assert 0.04 < np.mean(sizes) < 0.055
