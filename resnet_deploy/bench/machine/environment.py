@@ -10,38 +10,10 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from resnet_deploy import __version__
-from resnet_deploy.bench.machine.nvml import open_nvml
+from resnet_deploy.bench.machine.nvml import Gpu, open_nvml
 from resnet_deploy.bench.machine.processors import CPUS, PROC, own_processors, quota_processors, read_text
 
 _PACKAGES = ("torch", "onnx", "onnxruntime-gpu", "onnxruntime", "openvino", "tensorrt-rtx", "tensorrt", "numpy")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Gpu:
-    """One GPU as NVML describes it; clock and throttling are those at the time of the call.
-
-    None, or an empty text, where NVML does not say.
-
-    Attributes:
-        driver: Version of the driver.
-        cuda: Newest CUDA that the driver runs.
-        sm_clock_mhz, max_sm_clock_mhz: Now, and the largest it allows.
-        persistence_mode, ecc: "on" or "off".
-        compute_mode: "default", "exclusive process" or "prohibited".
-        throttled: What held the clock down, in words.
-    """
-
-    name: str
-    driver: str
-    memory_mib: int | None = None
-    sm_clock_mhz: int | None = None
-    cuda: str = ""
-    max_sm_clock_mhz: int | None = None
-    power_limit_w: float | None = None
-    persistence_mode: str = ""
-    compute_mode: str = ""
-    ecc: str = ""
-    throttled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,22 +103,6 @@ def _gpus() -> tuple[Gpu, ...]:
     if nvml is None:
         return ()
     try:
-        facts = [nvml.facts(handle) for handle in nvml.handles()]
-        return tuple(
-            Gpu(
-                name=one.name,
-                driver=nvml.driver,
-                memory_mib=one.memory_mib,
-                sm_clock_mhz=one.sm_clock_mhz,
-                cuda=nvml.cuda,
-                max_sm_clock_mhz=one.max_sm_clock_mhz,
-                power_limit_w=one.power_limit_w,
-                persistence_mode=one.persistence_mode,
-                compute_mode=one.compute_mode,
-                ecc=one.ecc,
-                throttled=one.throttled,
-            )
-            for one in facts
-        )
+        return tuple(nvml.gpu(handle) for handle in nvml.handles())
     finally:
         nvml.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GpuFacts", "GpuReading", "Nvml", "open_nvml"]
+__all__ = ["Gpu", "GpuReading", "Nvml", "open_nvml"]
 
 import os
 from collections.abc import Callable
@@ -24,12 +24,25 @@ THROTTLE_REASONS = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GpuFacts:
-    """A GPU's fixed properties and settings. None, or an empty text: NVML does not say."""
+class Gpu:
+    """One GPU as NVML describes it; clock and throttling are those at the time of the call.
+
+    None, or an empty text, where NVML does not say.
+
+    Attributes:
+        driver: Version of the driver.
+        cuda: Newest CUDA that the driver runs.
+        sm_clock_mhz, max_sm_clock_mhz: Now, and the largest it allows.
+        persistence_mode, ecc: "on" or "off".
+        compute_mode: "default", "exclusive process" or "prohibited".
+        throttled: What held the clock down, in words.
+    """
 
     name: str
+    driver: str
     memory_mib: int | None = None
     sm_clock_mhz: int | None = None
+    cuda: str = ""
     max_sm_clock_mhz: int | None = None
     power_limit_w: float | None = None
     persistence_mode: str = ""
@@ -86,7 +99,7 @@ class Nvml:
         """As CUDA names it too."""
         return _text(self._ask(self._nvml.nvmlDeviceGetName, handle))
 
-    def facts(self, handle: Any) -> GpuFacts:
+    def gpu(self, handle: Any) -> Gpu:
         """Properties and settings."""
         n = self._nvml
         memory = self._ask(n.nvmlDeviceGetMemoryInfo, handle)
@@ -99,8 +112,10 @@ class Nvml:
             n.NVML_COMPUTEMODE_PROHIBITED: "prohibited",
             n.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS: "exclusive process",
         }
-        return GpuFacts(
+        return Gpu(
             name=self.name(handle),
+            driver=self.driver,
+            cuda=self.cuda,
             memory_mib=None if memory is None else int(memory.total) // 2**20,
             sm_clock_mhz=self._ask(n.nvmlDeviceGetClockInfo, handle, n.NVML_CLOCK_SM),
             max_sm_clock_mhz=self._ask(n.nvmlDeviceGetMaxClockInfo, handle, n.NVML_CLOCK_SM),

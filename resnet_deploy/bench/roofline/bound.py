@@ -26,7 +26,6 @@ __all__ = [
     "LayerBound",
     "NetworkBound",
     "bound_of_layers",
-    "estimate_layers",
     "estimate_network",
     "layers_of_net",
 ]
@@ -82,24 +81,6 @@ def estimate_network(
         layers, net=net, sides_px=_sides(net, size_px), precision=precision, batch=batch,
         gpu=find_gpu(gpu) if isinstance(gpu, str) else gpu, tf32=tf32, fusion=fusion,
     )[0]  # fmt: skip
-
-
-def estimate_layers(
-    net: str,
-    *,
-    precision: Precision,
-    batch: int,
-    gpu: Gpu | str,
-    size_px: int | None = None,
-    tf32: bool = False,
-    fusion: str = IDEAL,
-) -> tuple[LayerBound, ...]:
-    """The layers behind `estimate_network`, in the order in which they run; latencies add up to the network's."""
-    return bound_of_layers(
-        layers_of_net(net, precision=precision, size_px=size_px, fusion=fusion),
-        net=net, sides_px=_sides(net, size_px), precision=precision, batch=batch,
-        gpu=find_gpu(gpu) if isinstance(gpu, str) else gpu, tf32=tf32, fusion=fusion,
-    )[1]  # fmt: skip
 
 
 @functools.lru_cache(maxsize=512)

@@ -44,11 +44,11 @@ def test_the_stand_in_answers_every_function_the_adapter_calls() -> None:
 def test_facts_and_readings_come_in_the_units_they_say() -> None:
     nvml = Nvml(FakeNvml())
     (gpu,) = nvml.handles()
-    facts, reading = nvml.facts(gpu), nvml.read(gpu)
+    found, reading = nvml.gpu(gpu), nvml.read(gpu)
     assert (nvml.driver, nvml.cuda) == ("580.65.06", "13.1")
-    assert (facts.name, facts.memory_mib, facts.power_limit_w) == ("NVIDIA L4", 23034, 72.0)
-    assert (facts.persistence_mode, facts.ecc, facts.compute_mode) == ("on", "off", "exclusive process")
-    assert (facts.sm_clock_mhz, facts.max_sm_clock_mhz) == (2040, 2100)
+    assert (found.name, found.memory_mib, found.power_limit_w) == ("NVIDIA L4", 23034, 72.0)
+    assert (found.persistence_mode, found.ecc, found.compute_mode) == ("on", "off", "exclusive process")
+    assert (found.sm_clock_mhz, found.max_sm_clock_mhz) == (2040, 2100)
     assert (reading.power_w, reading.temperature_c, reading.utilization_percent) == (70.5, 55, 97)
     assert nvml.joules(gpu) == 1000.0
 
@@ -76,8 +76,8 @@ def test_what_nvml_does_not_support_is_none_and_no_error() -> None:
     unsupported = {name: None for name in FakeNvml().answers if name.startswith("nvmlDeviceGet")}
     unsupported |= {"nvmlDeviceGetCount": 1, "nvmlDeviceGetHandleByIndex": "gpu 0", "nvmlDeviceGetName": b"Orin"}
     nvml = Nvml(FakeNvml(**unsupported))
-    facts, reading = nvml.facts("gpu 0"), nvml.read("gpu 0")
-    assert facts.name == "Orin" and facts.memory_mib is None and facts.ecc == "" and facts.throttled == ()
+    found, reading = nvml.gpu("gpu 0"), nvml.read("gpu 0")
+    assert found.name == "Orin" and found.memory_mib is None and found.ecc == "" and found.throttled == ()
     assert (reading.sm_mhz, reading.power_w, reading.utilization_percent) == (None, None, None)
     assert nvml.joules("gpu 0") is None and nvml.processes("gpu 0") is None
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnet_deploy.bench.roofline.bound import bound_of_layers, estimate_layers, estimate_network, layers_of_net
-from resnet_deploy.bench.roofline.catalogue import Figure, Gpu, Peaks, load_catalogue
+from resnet_deploy.bench.roofline.bound import bound_of_layers, estimate_network, layers_of_net
+from resnet_deploy.bench.roofline.catalogue import Figure, Gpu, Peaks, find_gpu, load_catalogue
 from resnet_deploy.bench.roofline.fusion import FusedLayer, Tensor
 from resnet_deploy.bench.roofline.operations import Value, Weight
 from resnet_deploy.core.errors import ConfigError
@@ -113,8 +113,11 @@ def test_the_choice_of_weights_that_stay_is_the_best_of_all(layers: list[tuple[i
 
 def test_the_layers_add_up_to_the_network_and_no_bound_is_above_the_dram_bound() -> None:
     for gpu, precision, batch in itertools.product(("t4", "l4", "orin-agx"), (Precision.FP16, Precision.INT8), (1, 32)):
-        network = estimate_network("resnet18", precision=precision, batch=batch, gpu=gpu)
-        layers = estimate_layers("resnet18", precision=precision, batch=batch, gpu=gpu)
+        network, layers = bound_of_layers(
+            layers_of_net("resnet18", precision=precision), net="resnet18", sides_px=(224, 224), precision=precision,
+            batch=batch, gpu=find_gpu(gpu),
+        )  # fmt: skip
+        assert network == estimate_network("resnet18", precision=precision, batch=batch, gpu=gpu)
         assert sum(layer.latency_us for layer in layers) == pytest.approx(network.latency_ms * 1e3)
         assert all(layer.latency_us <= layer.dram_latency_us * (1 + 1e-12) for layer in layers)
         assert network.images_per_second >= batch / network.latency_ms * 1e3 * (1 - 1e-12)
