@@ -105,7 +105,7 @@ class Preprocess:
     applied), its shorter side is resized to `resize_shorter_px` (Pillow's antialiased bilinear filter in
     22-bit fixed point, horizontal pass first), a `height_px` x `width_px` window is cut from the centre
     (offsets rounded half to even), and `(x / 255 - mean) / std` is computed in float32. The result is
-    [N, 3, height_px, width_px], channels in RGB order.
+    [N, 3, height_px, width_px], channels in RGB order. docs/reference/preprocess.md has every byte of it.
 
     Attributes:
         height_px, width_px: Size of the network input.

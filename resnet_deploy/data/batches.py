@@ -22,12 +22,12 @@ class Batch:
     """Images of a source, in its order.
 
     Attributes:
-        images: [N, 3, H, W] float32, preprocessed.
+        images: [N, 3, H, W] float32, preprocessed; or [H, W, 3] uint8 each, where the network does that itself.
         labels: [N] int64, -1 where not known.
         indices: [N] int64, places in the source; consecutive but for images that were left out.
     """
 
-    images: np.ndarray
+    images: np.ndarray | list[np.ndarray]
     labels: np.ndarray
     indices: np.ndarray
 
@@ -38,7 +38,7 @@ def count_batches(source: ImageSource, batch_size: int) -> int:
 
 
 def input_batches(
-    source: ImageSource, spec: Preprocess, *, batch_size: int, num_threads: int = 0, bad: BadImages | None = None
+    source: ImageSource, spec: Preprocess | None, *, batch_size: int, num_threads: int = 0, bad: BadImages | None = None
 ) -> Iterator[Batch]:
     """All images of `source` in order, `batch_size` at a time, as `decode_ahead` gives them."""
     return (batch for (batch,) in _batches(source, (spec,), batch_size, num_threads, bad))
@@ -46,13 +46,17 @@ def input_batches(
 
 def paired_batches(
     source: ImageSource,
-    specs: tuple[Preprocess, Preprocess],
+    specs: tuple[Preprocess | None, Preprocess | None],
     *,
     batch_size: int,
     num_threads: int = 0,
     bad: BadImages | None = None,
 ) -> Iterator[tuple[Batch, Batch]]:
-    """As `input_batches`, every image decoded once and preprocessed by two rules; the two hold the same images."""
+    """As `input_batches`, every image decoded once and preprocessed by two rules; the two hold the same images.
+
+    Args:
+        specs: None leaves images as they were decoded.
+    """
     if specs[0] == specs[1]:
         return (
             (batch, batch)
@@ -62,17 +66,21 @@ def paired_batches(
 
 
 def _batches(
-    source: ImageSource, specs: Sequence[Preprocess], batch_size: int, num_threads: int, bad: BadImages | None
+    source: ImageSource, specs: Sequence[Preprocess | None], batch_size: int, num_threads: int, bad: BadImages | None
 ) -> Iterator[tuple[Batch, ...]]:
     def cut(image: Image.Image, name: str) -> list[np.ndarray]:
-        return [crop_pixels(image, spec, name=name) for spec in specs]
+        return [image if spec is None else crop_pixels(image, spec, name=name) for spec in specs]
 
     for places, crops in decode_ahead(source, cut, batch_size=batch_size, num_threads=num_threads, bad=bad):
         yield tuple(
             Batch(
-                images=normalize(np.stack([images[which] for images in crops]), spec),
+                images=_inputs([images[which] for images in crops], spec),
                 labels=source.labels[places],
                 indices=places,
             )
             for which, spec in enumerate(specs)
         )
+
+
+def _inputs(images: list[np.ndarray], spec: Preprocess | None) -> np.ndarray | list[np.ndarray]:
+    return images if spec is None else normalize(np.stack(images), spec)

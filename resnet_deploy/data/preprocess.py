@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["crop_pixels", "normalize", "preprocess", "resize_shorter"]
+__all__ = ["MAX_SIDE_PX", "crop_pixels", "normalize", "preprocess", "resize_shorter"]
 
 import numpy as np
-from PIL import Image
 
 from resnet_deploy.core.errors import DataError
 from resnet_deploy.core.specs import Preprocess
+from resnet_deploy.data.resize import resize_window
+
+MAX_SIDE_PX = 65_535
+"""The longest side whose resize fits the integers of the contract; also JPEG's own limit."""
 
 
 def preprocess(image: np.ndarray, spec: Preprocess, *, name: str = "image") -> np.ndarray:
@@ -20,11 +23,12 @@ def crop_pixels(image: np.ndarray, spec: Preprocess, *, name: str = "image") -> 
     """Resize the shorter side and cut the centre: [H, W, 3] uint8 -> [height_px, width_px, 3] uint8.
 
     Raises:
-        DataError: The image is smaller than the crop and `spec` does not resize.
+        DataError: The image is smaller than the crop and `spec` does not resize, or a side is over MAX_SIDE_PX.
     """
-    if spec.resize_shorter_px is not None:
-        image = resize_shorter(image, spec.resize_shorter_px)
+    _refuse_long_sides(image, name)
     height, width = image.shape[:2]
+    if spec.resize_shorter_px is not None:
+        height, width = _resized(height, width, spec.resize_shorter_px)
     if height < spec.height_px or width < spec.width_px:
         raise DataError(
             f"{name} is {width}x{height} px, the network's input {spec.width_px}x{spec.height_px} px, "
@@ -32,22 +36,32 @@ def crop_pixels(image: np.ndarray, spec: Preprocess, *, name: str = "image") -> 
             remedy="give larger images, or a preprocessing with resize_shorter_px",
         )
     top, left = round((height - spec.height_px) / 2), round((width - spec.width_px) / 2)
-    return image[top : top + spec.height_px, left : left + spec.width_px]
+    rows, columns = range(top, top + spec.height_px), range(left, left + spec.width_px)
+    if (height, width) == image.shape[:2]:
+        return image[rows.start : rows.stop, columns.start : columns.stop]
+    return resize_window(image, (height, width), rows, columns)
 
 
 def resize_shorter(image: np.ndarray, shorter_px: int) -> np.ndarray:
-    """Resize [H, W, 3] uint8 so that its shorter side is `shorter_px`; the longer side is rounded down.
-
-    Pillow 13 chooses the order of its two passes by the sizes, earlier releases do not; asking for one pass
-    at a time fixes it to horizontal first, whatever the release.
-    """
-    height, width = image.shape[:2]
-    short = min(height, width)
-    if short == shorter_px:
+    """Resize [H, W, 3] uint8 so that its shorter side is `shorter_px`; the longer side is rounded down."""
+    _refuse_long_sides(image, "image")
+    height, width = _resized(*image.shape[:2], shorter_px)
+    if (height, width) == image.shape[:2]:
         return image
-    new_width, new_height = width * shorter_px // short, height * shorter_px // short
-    picture = Image.fromarray(image).resize((new_width, height), Image.Resampling.BILINEAR)
-    return np.asarray(picture.resize((new_width, new_height), Image.Resampling.BILINEAR))
+    return resize_window(image, (height, width), range(height), range(width))
+
+
+def _resized(height: int, width: int, shorter_px: int) -> tuple[int, int]:
+    short = min(height, width)
+    return height * shorter_px // short, width * shorter_px // short
+
+
+def _refuse_long_sides(image: np.ndarray, name: str) -> None:
+    if max(image.shape[:2]) > MAX_SIDE_PX:
+        raise DataError(
+            f"{name} is {image.shape[1]}x{image.shape[0]} px; both sides must be at most {MAX_SIDE_PX} px",
+            remedy="cut it into smaller images",
+        )
 
 
 def normalize(pixels: np.ndarray, spec: Preprocess) -> np.ndarray:
