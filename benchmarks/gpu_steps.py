@@ -20,6 +20,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from gpu_pixels import in_graph
 from gpu_subjects import (
     Setting,
     absent_rows,
@@ -191,13 +192,8 @@ def cuda_graphs(setting: Setting) -> Iterator[dict[str, Any]]:
         (with_graphs, graph_ms, used, note), (without, plain_ms, _, _) = answers[True], answers[False]
         same = all(np.array_equal(a, b) for a, b in zip(with_graphs, without, strict=True))
         result = passed(same) if used or setting.rehearse else f"FAILED: no graphs: {note}"
-        yield {
-            "product": product,
-            "with, p50 ms": graph_ms,
-            "without, p50 ms": plain_ms,
-            "note": note,
-            "result": result,
-        }
+        row = {"product": product, "with, p50 ms": graph_ms, "without, p50 ms": plain_ms}
+        yield {**row, "note": note, "result": result}
     yield from absent_rows()
 
 
@@ -333,6 +329,7 @@ STEPS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "threads": threads,
     "runtime_cache": runtime_cache,
     "tf32": tf32,
+    "in_graph": in_graph,
     "layers": layers,
     "int8_forms": int8_forms,
     "preflight": preflight,

@@ -241,10 +241,25 @@ def _show(cells: list[EngineCell], seconds: float) -> None:
         note(f"{_names(same)}: {reason}")
     for warning, same in _grouped((text, r.file.name) for r in made for text in r.warnings):
         note(f"{_names(same)}: {made[0].product} warns: {warning}")
+    for sizes, same in _grouped((_sizes_text(result), result.file.name) for result in made):
+        if sizes:
+            note(f"{_names(same)}: {sizes}")
     _show_delivered(cells)
     _show_targets([result for result in made if result.product == "tensorrt-rtx"])
     for state, same in _grouped((result.sanity, result.file.name) for result in made):
         note(f"sanity gate, {_names(same)}: {state}")
+
+
+def _sizes_text(result) -> str:
+    """Which image sizes an engine of any size takes; empty for others."""
+    for profile in result.profiles:
+        first = 1 if len(profile.max) == 4 and profile.max[3] == 3 else 2
+        small, usual, large = (
+            "x".join(map(str, shape[first : first + 2])) for shape in (profile.min, profile.opt, profile.max)
+        )
+        if len(profile.max) == 4 and small != large:
+            return f"takes images from {small} to {large} px, tuned for {usual} (height x width; --size says others)"
+    return ""
 
 
 def _show_targets(made: list) -> None:

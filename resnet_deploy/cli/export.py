@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["command"]
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -19,10 +20,21 @@ if TYPE_CHECKING:
     from resnet_deploy.export.onnx_export import ExportResult
 
 
+class Where(str, Enum):
+    """Where an image is resized, cut and normalised."""
+
+    HOST = "host"
+    IN_GRAPH = "in-graph"
+    ONLY = "only"
+
+
 def command(
     checkpoints: Annotated[
         Optional[list[Path]],
-        typer.Argument(metavar="[CHECKPOINT...]", help="What to export; without it, out/<net>.safetensors."),
+        typer.Argument(
+            metavar="[CHECKPOINT...|FILE.onnx...]",
+            help="What to export; without it, out/<net>.safetensors. ONNX files of ours with --preprocess in-graph.",
+        ),
     ] = None,
     net: NET = None,
     depth: DEPTH = None,
@@ -77,6 +89,15 @@ def command(
         ),
     ] = False,
     out: OUT = None,
+    preprocessing: Annotated[
+        str,
+        typer.Option(
+            "--preprocess",
+            metavar="WHERE",
+            help="host; in-graph: another file, NAME.pixels.onnx, takes uint8 pixels of any size and prepares them itself; "
+            "only: the preprocessing alone, NAME.preprocess.onnx.",
+        ),
+    ] = "host",
     seed: Annotated[int, typer.Option("--seed", help="Of an untrained network's weights.", min=0)] = 0,
     force: FORCE = False,
     json: JSON = False,
@@ -86,6 +107,28 @@ def command(
     Without a checkpoint, `--depth` and `--net` take `out/<net>.safetensors` if it is there; else the network
     is untrained, which is good for measuring latency and nothing else.
     """
+    where = _where(preprocessing)
+    given = checkpoints or []
+    if any(file.suffix == ".onnx" for file in given):
+        others = (
+            net,
+            depth,
+            precision,
+            io,
+            ensemble,
+            output,
+            top,
+            batch,
+            dynamic_size,
+            protocol,
+            resize,
+            any_size,
+            seed,
+        )
+        _check_onnx(given, where, others, out)
+        with ProgressBar() as progress:
+            _show(_prepared(given, where, out, force, progress), json)
+        return
     precisions = _precisions(precision)
     edge = _io(io, precisions)
     if out is not None and len(precisions) > 1:
@@ -93,7 +136,7 @@ def command(
             f"--out {out} names one file, --precision {precision} makes {len(precisions)}",
             remedy="leave --out away, or export one precision at a time",
         )
-    source = _source(checkpoints or [], net, depth, ensemble)
+    source = _source(given, net, depth, ensemble)
     form = _form(protocol, any_size)
     from resnet_deploy.export.onnx_export import ExportOptions, export_onnx
     from resnet_deploy.export.outputs import read_output
@@ -112,7 +155,7 @@ def command(
                     resize_px=resize,
                     precision=p,
                     io=Precision.FP32 if p is Precision.FP32 else edge,
-                    out=out,
+                    out=out if where is Where.HOST else None,
                     seed=seed,
                     force=force,
                 ),
@@ -120,6 +163,24 @@ def command(
             )
             for p in precisions
         ]
+        if where is not Where.HOST:
+            results = [*results, *_prepared([result.file for result in results], where, out, force, progress)]
+    _show(results, json)
+
+
+def _prepared(
+    files: list[Path], where: Where, out: Path | None, force: bool, progress: ProgressBar
+) -> list[ExportResult]:
+    """What --preprocess makes of ONNX files."""
+    from resnet_deploy.export.in_graph import InGraphOptions, export_in_graph, export_preprocess
+
+    asked = [InGraphOptions(onnx=file, out=out, force=force) for file in files]
+    if where is Where.IN_GRAPH:
+        return [export_in_graph(options, progress) for options in asked]
+    return [export_preprocess(asked[0], progress)]  # of all precisions of a network, the same
+
+
+def _show(results: list[ExportResult], json: bool) -> None:
     for result in results:
         for text in filter(None, (result.note, result.parity.note)):
             note(f"{result.file}: {text}")
@@ -128,6 +189,33 @@ def command(
         return
     columns = ("file", "net", "weights", "precision", "nodes", "MiB", "error vs reference", "tolerance", "seconds")
     print_data(table("Export", columns, (_cells(result) for result in results), left=4))
+
+
+def _where(text: str) -> Where:
+    try:
+        return Where(text.lower())
+    except ValueError:
+        raise ConfigError(f"--preprocess is {text!r}, expected {', '.join(where.value for where in Where)}") from None
+
+
+def _check_onnx(files: list[Path], where: Where, others: tuple, out: Path | None) -> None:
+    """Raises ConfigError where ONNX files are given with anything but --preprocess."""
+    first = next(file for file in files if file.suffix == ".onnx")
+    if where is Where.HOST:
+        raise ConfigError(
+            f"{first} is exported already",
+            remedy="give a checkpoint; or --preprocess in-graph, which puts the preprocessing into the file",
+        )
+    if others != (None, None, "fp32", "fp32", False, "logits", None, None, False, "single", None, False, 0):
+        raise ConfigError(
+            f"{first} keeps its network, precision, outputs and axes: with an ONNX file only --preprocess, --out and "
+            "--force have a meaning",
+            remedy="give the checkpoint to export it otherwise",
+        )
+    if any(file.suffix != ".onnx" for file in files):
+        raise ConfigError("checkpoints and ONNX files were given together", remedy="give one kind at a time")
+    if len(files) > 1 and (out is not None or where is Where.ONLY):
+        raise ConfigError(f"{len(files)} files were given, --out and --preprocess only take one", remedy="give one")
 
 
 def _source(checkpoints: list[Path], net: str | None, depth: int | None, ensemble: bool) -> dict:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resnet_deploy.core.artifacts import Manifest, is_up_to_date, read_manifest, write_result
+from resnet_deploy.core.artifacts import Manifest, is_up_to_date, read_manifest, refuse_pixels, write_result
 from resnet_deploy.core.config import from_plain
 from resnet_deploy.core.errors import ConfigError
 from resnet_deploy.core.files import sha256_of_file
@@ -138,6 +138,7 @@ def quantize_within_budget(
             remedy="leave out --precision and --float, or the limits",
         )
     manifest = read_manifest(options.onnx, kind="onnx")
+    refuse_pixels(options.onnx, manifest)
     images = _images(options, budget, manifest, progress)
     inputs, made_with = _provenance(options, budget, images)
     file = options.file()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from resnet_deploy.core.artifacts import read_manifest
+from resnet_deploy.core.artifacts import read_manifest, refuse_pixels
 from resnet_deploy.core.errors import ArtifactError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
 from resnet_deploy.core.specs import Precision
@@ -110,6 +110,7 @@ def prescan(options: PrescanOptions, progress: Progress = NO_PROGRESS) -> Presca
         GraphError: The graph is quantised already, or has nothing that could be.
     """
     manifest = read_manifest(options.onnx, kind="onnx")
+    refuse_pixels(options.onnx, manifest)
     if manifest.precision is not Precision.FP32:
         raise ArtifactError(
             f"{options.onnx} is {manifest.precision}, a scan looks at the FP32 file",

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from resnet_deploy.graph.index import GraphIndex, name_of
+from resnet_deploy.graph.pixel_prefix import PREFIX
 from resnet_deploy.quant.audit_result import AdditionAudit
 from resnet_deploy.quant.qdq import QuantizedValue, quantized_activation, quantized_weight
 
@@ -152,11 +153,13 @@ class Flow:
 
 
 def residual_additions(graph: GraphIndex) -> list[onnx.NodeProto]:
-    """Additions of two computed tensors; a bias, quantised or not, is none."""
+    """Additions of two computed tensors; a bias, quantised or not, is none, nor is what prepares the image."""
     return [
         node
         for node in graph.graph.node
-        if node.op_type == "Add" and not any(quantized_weight(graph, name)[0] for name in node.input)
+        if node.op_type == "Add"
+        and not node.name.startswith(f"{PREFIX}.")
+        and not any(quantized_weight(graph, name)[0] for name in node.input)
     ]
 
 

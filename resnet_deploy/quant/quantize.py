@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from resnet_deploy.core.artifacts import is_up_to_date, read_manifest, write_manifest
+from resnet_deploy.core.artifacts import is_up_to_date, read_manifest, refuse_pixels, write_manifest
 from resnet_deploy.core.config import from_plain, to_plain
 from resnet_deploy.core.errors import ArtifactError, ConfigError, GraphError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
@@ -129,6 +129,7 @@ def quantize_onnx(options: QuantizeOptions, progress: Progress = NO_PROGRESS) ->
     start = time.perf_counter()
     file, table_file = options.file(), options.table_file()
     manifest = read_manifest(options.onnx, kind="onnx")
+    refuse_pixels(options.onnx, manifest)
     if manifest.precision is not Precision.FP32:
         raise ArtifactError(
             f"{options.onnx} is {manifest.precision}, quantisation starts from the FP32 file",

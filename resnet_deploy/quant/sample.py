@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from resnet_deploy.core.artifacts import Manifest, read_manifest
+from resnet_deploy.core.artifacts import Manifest, read_manifest, refuse_pixels
 from resnet_deploy.core.errors import ArtifactError, ConfigError
 from resnet_deploy.core.progress import Progress
 from resnet_deploy.core.specs import Precision
@@ -109,6 +109,7 @@ def read_fp32_manifest(onnx: Path) -> Manifest:
         ArtifactError: The file is missing, changed, or not FP32 with its preprocessing.
     """
     manifest = read_manifest(onnx, kind="onnx")
+    refuse_pixels(onnx, manifest)
     if manifest.precision is not Precision.FP32 or manifest.preprocess is None:
         raise ArtifactError(
             f"{onnx} is {manifest.precision}, calibration needs the FP32 file and its preprocessing",

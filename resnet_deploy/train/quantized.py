@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 from torch import nn
 
-from resnet_deploy.core.artifacts import Manifest, read_manifest, write_manifest
+from resnet_deploy.core.artifacts import Manifest, read_manifest, refuse_pixels, write_manifest
 from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, ConfigError, DataError
 from resnet_deploy.core.specs import OutputKind, Precision
 from resnet_deploy.graph.files import read_onnx, write_onnx
@@ -137,6 +137,7 @@ def float_network_of(start: QuantizedStart) -> Path:
 
 def _read_int8(file: Path) -> Manifest:
     manifest = read_manifest(file, kind="onnx")
+    refuse_pixels(file, manifest)
     if manifest.precision is not Precision.INT8:
         raise ConfigError(
             f"{file} is {manifest.precision}, quantisation-aware training starts from an int8 file",

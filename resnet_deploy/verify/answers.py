@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resnet_deploy.core.errors import ConfigError, EngineRunError
-from resnet_deploy.core.specs import OutputKind
+from resnet_deploy.core.errors import ConfigError, DataError, EngineRunError
+from resnet_deploy.core.specs import OutputKind, Preprocess
 from resnet_deploy.engine.contract import Runner, logits_of
+from resnet_deploy.graph.resize_weights import is_exact_for
 from resnet_deploy.verify.averaging import softmax
 from resnet_deploy.verify.subject import Subject
 
@@ -31,12 +32,14 @@ class Answerer:
         kind: From the manifest; a file without one gives logits.
         num_classes: None where no manifest says it.
         top: Classes that an image gets, where the file gives the best classes alone.
+        preprocess: What pixels the network wants, or makes itself; None where no manifest says it.
     """
 
     runner: Runner
     kind: OutputKind
     num_classes: int | None
     top: int | None
+    preprocess: Preprocess | None = None
 
     @classmethod
     def of(cls, subject: Subject, runner: Runner) -> Answerer:
@@ -49,16 +52,42 @@ class Answerer:
             kind=kind,
             num_classes=net.num_classes if net else None,
             top=int(classes.shape[1]) if kind is OutputKind.TOPK and classes is not None else None,
+            preprocess=subject.manifest.preprocess if subject.manifest else None,
         )
 
-    def answer(self, images: np.ndarray) -> Answer:
+    def answer(self, images: np.ndarray | Sequence[np.ndarray]) -> Answer:
         """Run images [N, 3, H, W]: {"logits": [N, K]}, {"probabilities": [N, K]} or {name: [N, values]}; float32.
 
         The best classes come as probabilities that are 0 for all others.
 
+        Args:
+            images: One array; or [H, W, 3] uint8 each, of which those of one size are run together.
         Raises:
+            DataError: An image is larger than preprocessing in the graph is exact for.
             EngineRunError: The runner's outputs are not those of the kind.
         """
+        if isinstance(images, np.ndarray):
+            return self._answer(images)
+        answer: dict[str, np.ndarray] = {}
+        for rows in self._by_size(images):
+            for name, values in self._answer(np.stack([images[row] for row in rows])).items():
+                answer.setdefault(name, np.empty((len(images), values.shape[1]), np.float32))[rows] = values
+        return answer
+
+    def _by_size(self, images: Sequence[np.ndarray]) -> list[list[int]]:
+        """Places of the images, those of one size together."""
+        rows: dict[tuple[int, int], list[int]] = {}
+        for row, image in enumerate(images):
+            rows.setdefault(image.shape[:2], []).append(row)
+        for height, width in rows:
+            if self.preprocess is not None and not is_exact_for(height, width, self.preprocess):
+                raise DataError(
+                    f"{self.runner.info.file}: preprocessing in the graph overflows for an image of {width}x{height} px",
+                    remedy="prepare such images on the host: give the file it was made from",
+                )
+        return list(rows.values())
+
+    def _answer(self, images: np.ndarray) -> Answer:
         if self.kind in (OutputKind.LOGITS, OutputKind.SOFTMAX):
             name = "logits" if self.kind is OutputKind.LOGITS else "probabilities"
             return {name: logits_of(self.runner, images)}

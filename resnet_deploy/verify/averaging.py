@@ -27,7 +27,11 @@ def mean_scores(scores: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def mean_over_views(
-    views: Iterable[View], run: Callable[[np.ndarray], np.ndarray], *, num_images: int, num_views: int
+    views: Iterable[View],
+    run: Callable[[np.ndarray | list[np.ndarray]], np.ndarray],
+    *,
+    num_images: int,
+    num_views: int,
 ) -> np.ndarray:
     """Run every view and average an image's votes: [num_images, K].
 
@@ -35,7 +39,7 @@ def mean_over_views(
     round two of them to the same number.
 
     Args:
-        run: Images [n, 3, H, W] -> logits [n, K].
+        run: A view's images -> logits [n, K].
         num_views: How many each image gets.
     """
     if num_views == 1:

@@ -28,13 +28,14 @@ class Comparison:
 
     Attributes:
         source: The images; what flips are named by.
+        subjects: Reference and candidate.
         decides: Both name classes; else they give features or maps.
         unlabelled: Why no accuracy is counted; empty where it is.
         pairs: Hits of both; empty of counts without labels.
     """
 
     def __init__(self, source: ImageSource, subjects: tuple[Subject, Subject], runners: tuple[Runner, Runner]) -> None:
-        self.source, self._subjects, self._runners = source, subjects, runners
+        self.source, self.subjects, self._runners = source, subjects, runners
         self._sides = [Answerer.of(subject, runner) for subject, runner in zip(subjects, runners, strict=True)]
         self.decides = all(side.kind.names_classes for side in self._sides)
         has_labels = bool(source.classes) and bool((source.labels >= 0).all())
@@ -73,7 +74,7 @@ class Comparison:
         ((name, _),) = answers[0].items()
         outputs = [answer[name] for answer in answers]
         if not self._maps:
-            self._maps = [self._map(subject, o) for subject, o in zip(self._subjects, outputs, strict=True)]
+            self._maps = [self._map(subject, o) for subject, o in zip(self.subjects, outputs, strict=True)]
             self._counters = [
                 AccuracyCounter(m, num_ranked=side.top) for m, side in zip(self._maps, self._sides, strict=True)
             ]
@@ -100,7 +101,7 @@ class Comparison:
     @property
     def net(self) -> str:
         """Name of the candidate's network, empty where no manifest says it."""
-        manifest = self._subjects[1].manifest
+        manifest = self.subjects[1].manifest
         return manifest.net.name if manifest and manifest.net else ""
 
     def parities(self) -> dict[str, Parity]:
@@ -126,7 +127,7 @@ class Comparison:
         """None where the outputs name no class, or nothing was added."""
         if self._flips is None:
             return None
-        labels = self._subjects[0].labels
+        labels = self.subjects[0].labels
         names = self.source.classes if not self.unlabelled else labels
         if names is None or len(names) != self._num_outputs:
             names = tuple(map(str, range(self._num_outputs)))

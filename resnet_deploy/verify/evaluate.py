@@ -22,8 +22,8 @@ from resnet_deploy.verify.accuracy import Accuracy, AccuracyCounter, check_sampl
 from resnet_deploy.verify.answers import Answerer, logits_from
 from resnet_deploy.verify.averaging import mean_over_views, mean_scores, softmax
 from resnet_deploy.verify.ensemble import Member, open_members
-from resnet_deploy.verify.protocols import Protocol, plan_views
-from resnet_deploy.verify.subject import choose_preprocess, subject_of
+from resnet_deploy.verify.protocols import Protocol, ViewPlan, WholeImages, plan_views
+from resnet_deploy.verify.subject import Subject, choose_preprocess, subject_of
 from resnet_deploy.verify.view_batches import CutBatch, cut_batches
 
 
@@ -94,16 +94,7 @@ def evaluate(options: EvaluateOptions, progress: Progress = NO_PROGRESS) -> Accu
     subjects = [
         subject_of(file, backend, labels=options.labels) for file, backend in zip(options.files, backends, strict=True)
     ]
-    plans = [
-        plan_views(
-            options.protocol,
-            choose_preprocess(subject, options.preprocess),
-            batch_size=options.batch_size,
-            resize_px=options.resize_px,
-            sides=options.sides,
-        )
-        for subject in subjects
-    ]
+    plans = [_plan(subject, options) for subject in subjects]
     source = sampled_images(options.data, options.split, options.num_images, options.seed)
     bad = BadImages(options.skip_bad)
     with open_members(subjects, plans, protocol=options.protocol, num_threads=options.num_threads) as members:
@@ -128,6 +119,20 @@ def evaluate(options: EvaluateOptions, progress: Progress = NO_PROGRESS) -> Accu
             views="; ".join(plan.description for plan in distinct),
             skipped=tuple(bad),
         )
+
+
+def _plan(subject: Subject, options: EvaluateOptions) -> ViewPlan:
+    spec = choose_preprocess(subject, options.preprocess)
+    if not subject.takes_pixels:
+        return plan_views(
+            options.protocol, spec, batch_size=options.batch_size, resize_px=options.resize_px, sides=options.sides
+        )
+    if options.protocol is not Protocol.SINGLE:
+        raise ConfigError(
+            f"{subject.file} cuts the centre of its images itself, {options.protocol} wants other views",
+            remedy="give the file it was made from",
+        )
+    return WholeImages(spec)
 
 
 class _Vote:
@@ -165,7 +170,7 @@ class _Vote:
         self._ensemble.add(mean_scores(votes), batch.labels, self._seconds)
         return self._ensemble.top1_percent
 
-    def _run(self, member: Member, images: np.ndarray) -> np.ndarray:
+    def _run(self, member: Member, images: np.ndarray | list[np.ndarray]) -> np.ndarray:
         start = time.perf_counter()
         logits = logits_from(self._answerers[member.subject.file].answer(images))
         self._seconds += time.perf_counter() - start

@@ -8,7 +8,17 @@ Source: arXiv:1512.03385, section 3.4; the README of the authors' release (githu
 
 from __future__ import annotations
 
-__all__ = ["MULTI_SCALE_SIDES", "MultiScale", "Protocol", "SingleView", "TenCrop", "View", "ViewPlan", "plan_views"]
+__all__ = [
+    "MULTI_SCALE_SIDES",
+    "MultiScale",
+    "Protocol",
+    "SingleView",
+    "TenCrop",
+    "View",
+    "ViewPlan",
+    "WholeImages",
+    "plan_views",
+]
 
 import typing
 from collections.abc import Iterator, Sequence
@@ -42,11 +52,11 @@ class View(typing.NamedTuple):
     """One look at some images of a batch.
 
     Attributes:
-        images: [n, 3, H, W] float32 network inputs.
+        images: [n, 3, H, W] float32 network inputs, or [H, W, 3] uint8 each for a network that prepares them.
         rows: [n] which images of the batch they are.
     """
 
-    images: np.ndarray
+    images: np.ndarray | list[np.ndarray]
     rows: np.ndarray
 
 
@@ -90,6 +100,27 @@ class SingleView:
 
     def views(self, cuts: Sequence[tuple[np.ndarray, ...]]) -> Iterator[View]:
         yield View(normalize(np.stack([pixels for (pixels,) in cuts]), self.spec), np.arange(len(cuts)))
+
+
+@dataclass(frozen=True, slots=True)
+class WholeImages:
+    """Images as they were decoded, for a network that cuts the centre itself, as `Preprocess` has it."""
+
+    spec: Preprocess
+
+    @property
+    def num_views(self) -> int:
+        return 1
+
+    @property
+    def description(self) -> str:
+        return f"centre {self.spec.width_px}x{self.spec.height_px} px, cut in the graph"
+
+    def cut(self, image: np.ndarray, name: str) -> tuple[np.ndarray, ...]:
+        return (image,)
+
+    def views(self, cuts: Sequence[tuple[np.ndarray, ...]]) -> Iterator[View]:
+        yield View([image for (image,) in cuts], np.arange(len(cuts)))
 
 
 @dataclass(frozen=True, slots=True)

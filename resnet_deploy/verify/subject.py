@@ -31,6 +31,11 @@ class Subject:
     manifest: Manifest | None
     labels: tuple[str, ...] | None = None
 
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether it prepares its images itself; only a manifest says so."""
+        return self.manifest is not None and self.manifest.takes_pixels
+
 
 def subject_of(file: Path, backend: str | None, *, labels: tuple[str, ...] | None = None) -> Subject:
     """Read the manifest of `file`, if it has one.
@@ -106,8 +111,14 @@ def choose_preprocess(subject: Subject, given: str | None) -> Preprocess:
     Args:
         given: "imagenet", "cifar", "digits", a JSON file with the fields of `Preprocess`, or None.
     Raises:
-        ConfigError: Neither is there, or the name or file is wrong.
+        ConfigError: Neither is there, or the name or file is wrong; or one is named for a file that prepares its
+            images itself.
     """
+    if given is not None and subject.takes_pixels:
+        raise ConfigError(
+            f"{subject.file} prepares its images itself, --preprocess {given} can not change that",
+            remedy="leave --preprocess away, or give the file it was made from",
+        )
     if given is not None:
         return named_preprocess(given)
     if subject.manifest is None or subject.manifest.preprocess is None:

@@ -182,8 +182,9 @@ def _compare(
         )
         order = random_order(len(source), options.seed)
     ordered = source if order is None else Subset(source, order)
-    # Each network gets the pixels that its own manifest promises.
-    pairs = paired_batches(ordered, specs, batch_size=options.batch_size, num_threads=options.num_threads, bad=bad)
+    # Each network gets the pixels that its own manifest promises; one that prepares them itself, whole images.
+    given = tuple(None if side.takes_pixels else spec for side, spec in zip(comparison.subjects, specs, strict=True))
+    pairs = paired_batches(ordered, given, batch_size=options.batch_size, num_threads=options.num_threads, bad=bad)
     with closing(pairs):
         for batches in pairs:
             if order is not None:

@@ -11,8 +11,10 @@ from onnx import TensorProto
 
 from resnet_deploy.bench.roofline.operations import Operation, OperationGraph, Value, Weight, values_touched
 from resnet_deploy.core.errors import GraphError
+from resnet_deploy.engine.onnx_file import tensor_specs
 from resnet_deploy.graph.index import GraphIndex, attribute_of
 from resnet_deploy.graph.layer_cost import multiply_adds, shape_of, tensor_shapes
+from resnet_deploy.graph.pixel_prefix import takes_pixels
 from resnet_deploy.graph.types import element_types
 
 _KIND_OF_NODE = {
@@ -50,6 +52,11 @@ class _Reader:
     """The graph with its shapes and types; constants are followed through what only repacks them."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
+        if takes_pixels(tensor_specs(model.graph.input)):
+            raise GraphError(
+                "the graph prepares images of any size itself, so that its bytes and operations have no number",
+                remedy="give the file it was made from: preprocessing in the graph comes on top",
+            )
         self.graph = GraphIndex(model.graph)
         self.shapes = tensor_shapes(model)
         self.types = element_types(model)

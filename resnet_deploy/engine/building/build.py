@@ -194,7 +194,7 @@ def _write(options: BuildOptions, built: BuiltEngine) -> EngineHeader:
 def _inherited(parent: Manifest | None) -> dict[str, Any]:
     """What an application must know of the network's form, from the ONNX file's manifest."""
     details = parent.details if parent else {}
-    return {name: details[name] for name in ("form", "members", "note") if name in details}
+    return {name: details[name] for name in ("form", "members", "note", "preprocess") if name in details}
 
 
 def _details(

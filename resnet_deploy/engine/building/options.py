@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "USUAL_PIXEL_SIZES",
     "BatchProfile",
     "BuildOptions",
     "HardwareCompatibility",
@@ -67,6 +68,11 @@ class SizeProfile:
             raise ConfigError(f"image sizes {shown}", remedy="write min:opt:max in rising order of height and of width")
 
 
+USUAL_PIXEL_SIZES = SizeProfile(min=(1, 1), opt=(480, 640), max=(2048, 2048))
+"""Of a network that prepares its images itself. An engine reserves memory for the largest batch of the largest images,
+as float32: 48 MiB an image here, and more for what lies between the two passes of the resize."""
+
+
 def parse_batch_profiles(texts: list[str]) -> tuple[BatchProfile, ...]:
     """Read `--profile`: "1:8:32" is one profile, "1,8,32" one for each size; several texts add up.
 
@@ -117,7 +123,8 @@ class BuildOptions:
             takes the product's own choice: TensorRT-RTX builds for sm80 and newer (not sm75, which needs FP16
             and a build of its own; sm89 and newer for FP8), TensorRT for the GPU here.
         batches: Sizes of the first axis, one optimization profile each; a graph with a fixed batch keeps that.
-        size: Image sizes, for a network of any size; no other takes it.
+        size: Image sizes, for a network of any size; no other takes it. None takes USUAL_PIXEL_SIZES for one that
+            prepares its images itself.
         tf32: Let FP32 convolutions use TF32 tensor cores; off, because then FP32 is not FP32.
         workspace_mib: Most scratch memory a layer may use; None leaves it to the product (all the GPU has).
         strip: Leave the weights out; they are put in from the ONNX file when the engine is opened. TensorRT-RTX

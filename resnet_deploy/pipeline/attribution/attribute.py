@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from resnet_deploy.core.artifacts import is_up_to_date, write_result
+from resnet_deploy.core.artifacts import is_up_to_date, refuse_pixels, write_result
 from resnet_deploy.core.errors import (
     ConfigError,
     EngineRunError,
@@ -137,6 +137,8 @@ def attribute(options: AttributeOptions, progress: Progress = NO_PROGRESS) -> At
 def _pixel_paths(chain: Chain, options: AttributeOptions) -> tuple[Preprocess, Preprocess]:
     """The reference's own pixels and the candidate's."""
     last, first = chain.stages[-1], chain.stages[0]
+    for stage in (first, last):
+        refuse_pixels(stage.file, subject_of(stage.file, None).manifest)
     reference = first.preprocess if options.reference_preprocess is None else None
     if reference is None:
         reference = choose_preprocess(subject_of(first.file, None), options.reference_preprocess)

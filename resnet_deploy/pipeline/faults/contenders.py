@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 
-from resnet_deploy.core.artifacts import Manifest, find_manifest
+from resnet_deploy.core.artifacts import Manifest, find_manifest, refuse_pixels
 from resnet_deploy.core.errors import ConfigError, MissingDependencyError
 from resnet_deploy.core.files import sha256_of_file
 from resnet_deploy.core.progress import Progress
@@ -97,6 +97,7 @@ def open_contender(
     else:
         onnx_file, note = subject.file, ""
     manifest = find_manifest(onnx_file)
+    refuse_pixels(file, manifest)
     if exact_tensors:
         _refuse_rescaled(onnx_file, manifest)
     model = read_onnx_with_data(onnx_file)[0]

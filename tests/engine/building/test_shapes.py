@@ -13,8 +13,8 @@ from resnet_deploy.engine.contract import ShapeProfile
 SIZE = SizeProfile(min=(32, 32), opt=(64, 48), max=(96, 128))
 
 
-def planned(*shape: int | str, **options: object) -> tuple[ShapeProfile, ...]:
-    tensor = TensorSpec(name="images", dtype="float32", shape=shape)
+def planned(*shape: int | str, dtype: str = "float32", **options: object) -> tuple[ShapeProfile, ...]:
+    tensor = TensorSpec(name="images", dtype=dtype, shape=shape)
     return plan_shapes(tensor, BuildOptions(onnx=Path("net.onnx"), **options), name="net.onnx")
 
 
@@ -56,6 +56,15 @@ def test_a_size_is_asked_for_where_it_is_missing_and_refused_where_it_has_no_eff
         planned("N", 3, "H", "W")
     with pytest.raises(ConfigError, match="has a fixed image size"):
         planned("N", 3, 8, 8, size=SIZE)
+
+
+def test_pixels_of_any_size_have_usual_sizes_and_take_others() -> None:
+    (usual,) = planned("N", "height", "width", 3, dtype="uint8")
+    assert (usual.min, usual.opt, usual.max) == ((1, 1, 1, 3), (8, 480, 640, 3), (32, 2048, 2048, 3))
+    (chosen,) = planned(4, "height", "width", 3, dtype="uint8", size=SIZE)
+    assert (chosen.min, chosen.opt, chosen.max) == ((4, 32, 32, 3), (4, 64, 48, 3), (4, 96, 128, 3))
+    with pytest.raises(GraphError, match="only batch, height and width may be dynamic"):
+        planned("N", "height", "width", 3)  # floats of any size have their channels first
 
 
 def test_a_dla_takes_one_shape() -> None:
