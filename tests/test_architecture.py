@@ -22,7 +22,7 @@ ALLOWED = {
     "verify": {"core", "nets", "data", "graph", "engine"},
     "bench": {"core", "nets", "data", "graph", "engine"},
     "report": {"core", "nets", "draw", "verify", "bench"},
-    "ship": {"core"},
+    "ship": {"core", "data"},
     "pipeline": {
         "core",
         "nets",

@@ -6,38 +6,21 @@ __all__ = ["command"]
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
-from typer.core import TyperGroup
 
 from resnet_deploy.cli.bench_compare import compare
+from resnet_deploy.cli.files_by_default import FILES, FilesByDefault
 from resnet_deploy.cli.options import JSON
 from resnet_deploy.cli.render import ProgressBar, note, print_json
 from resnet_deploy.core.errors import ConfigError, ExitCode
 
-_DEFAULT = "files"
-
-
-class _FilesByDefault(TyperGroup):
-    """`bench WORDS` times files unless the first word is the name of another sub-command."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args[:1] not in ([name] for name in (*self.commands, "--help")):
-            args = [_DEFAULT, *args]
-        return super().parse_args(ctx, args)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        default = self.commands[_DEFAULT]
-        default.format_help(type(ctx)(default, info_name=ctx.info_name, parent=ctx.parent), formatter)
-        self.format_commands(ctx, formatter)
-
-
-command = typer.Typer(cls=_FilesByDefault)
+command = typer.Typer(cls=FilesByDefault)
 command.command("compare")(compare)
 
 
-@command.command(_DEFAULT, hidden=True)
+@command.command(FILES, hidden=True)
 def bench_files(
     files: Annotated[
         Optional[list[str]],

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # details of an engine that are among its facts
 _SHOWN_AS_FACTS = (
     *("product", "product_version", "target_mask", "driver", "platform"),
-    *("stripped", "refittable", "hardware_compatibility", "version_compatible"),
+    *("preprocess", "stripped", "refittable", "hardware_compatibility", "version_compatible"),
 )
 
 

@@ -7,6 +7,7 @@ is written after its file, so a file without a valid manifest was never finished
 from __future__ import annotations
 
 __all__ = [
+    "IN_GRAPH",
     "MANIFEST_SCHEMA",
     "InputRecord",
     "Manifest",
@@ -16,6 +17,7 @@ __all__ = [
     "manifest_path",
     "read_manifest",
     "read_result",
+    "refuse_pixels",
     "update_details",
     "write_manifest",
     "write_result",
@@ -34,10 +36,13 @@ from typing import Any, TypeVar
 from resnet_deploy import __version__
 from resnet_deploy.core.config import from_plain, to_plain
 from resnet_deploy.core.errors import ArtifactError, ArtifactMismatchError, ConfigError
-from resnet_deploy.core.files import atomic_write, sha256_of_file
+from resnet_deploy.core.files import atomic_write, content_file, sha256_of_file
 from resnet_deploy.core.specs import OutputKind, Precision, Preprocess
 
 MANIFEST_SCHEMA = "resnet-deploy/manifest/1"
+
+IN_GRAPH = "in-graph"
+"""Detail `preprocess` of files that prepare their images themselves."""
 
 T = TypeVar("T")
 
@@ -49,6 +54,7 @@ _STAGE_OF_KIND = {
     "verdict": "validate",
     "benchmark": "bench",
     "report": "report",
+    "bundle": "bundle",
     "analysis": "analyze",
     "estimate": "estimate",
     "advice": "advise",
@@ -88,9 +94,9 @@ class Manifest:
 
     Attributes:
         kind: "checkpoint", "onnx", "calibration", "engine", "verdict", "attribution", "divergence", "bisection",
-            "benchmark", "comparison", "estimate", "advice", "analysis" or "report".
+            "benchmark", "comparison", "estimate", "advice", "analysis", "report" or "bundle".
         file: Name of the file, without folder.
-        sha256, size_bytes: Of the file's bytes.
+        sha256, size_bytes: Of the file's bytes; of a bundle, which is a folder, those of its `bundle.json`.
         stage: The command that made it.
         inputs: What it was made from.
         options: The options of the stage that change its result.
@@ -117,6 +123,11 @@ class Manifest:
     details: dict[str, Any] = field(default_factory=dict)
     created: str = ""
     schema: str = MANIFEST_SCHEMA
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether `preprocess` is computed in the file itself: its input is uint8 [N, height, width, 3] of any size."""
+        return self.details.get("preprocess") == IN_GRAPH
 
     def input_sha256(self, role: str) -> str | None:
         """SHA-256 of the input with that role, or None."""
@@ -156,7 +167,7 @@ def write_manifest(
         kind=kind,
         file=file.name,
         sha256=sha256_of_file(file),
-        size_bytes=file.stat().st_size,
+        size_bytes=content_file(file).stat().st_size,
         stage=stage,
         inputs=_input_records(file, inputs or {}),
         options=_json_like(options or {}),
@@ -200,7 +211,7 @@ def read_manifest(file: Path, *, kind: str | None = None, verify: bool = True) -
         ArtifactMismatchError: The file is not the one its manifest was written for.
     """
     file = Path(file)
-    if not file.is_file():
+    if not content_file(file).is_file():
         raise ArtifactError(
             f"{file}: no such file", remedy=_remedy_for(kind) or "check the path, or run the stage that makes it"
         )
@@ -230,6 +241,17 @@ def read_manifest(file: Path, *, kind: str | None = None, verify: bool = True) -
             remedy=f"make {file.name} again with `resnet-deploy {manifest.stage}`, or restore it",
         )
     return manifest
+
+
+def refuse_pixels(file: Path, manifest: Manifest | None) -> None:
+    """Raises ConfigError where `file` prepares its images itself: for stages that look inside a network."""
+    if manifest is None or not manifest.takes_pixels:
+        return
+    source = next((record.file for record in manifest.inputs if record.file.endswith(".onnx")), "")
+    raise ConfigError(
+        f"{file} prepares its images itself; this works on the network alone",
+        remedy=f"give the file it was made from{source and f': {Path(file).parent / source}'}",
+    )
 
 
 def find_manifest(file: Path) -> Manifest | None:

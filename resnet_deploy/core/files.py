@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["atomic_write", "check_writable", "sha256_of_bytes", "sha256_of_file"]
+__all__ = ["atomic_write", "check_writable", "content_file", "sha256_of_bytes", "sha256_of_file"]
 
 import hashlib
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 from resnet_deploy.core.errors import ArtifactError
 
 _PARTIAL_SUFFIX = ".part"
+_BUNDLE_MANIFEST = "bundle.json"
 _DIGESTS: dict[tuple[int, ...], str] = {}
 
 
@@ -70,13 +71,19 @@ def _begin(path: Path) -> Path:
     return partial
 
 
+def content_file(path: Path) -> Path:
+    """The file whose bytes stand for `path`: itself, or of a bundle, a folder, the `bundle.json` with all its hashes."""
+    inside = Path(path) / _BUNDLE_MANIFEST
+    return inside if inside.is_file() else Path(path)
+
+
 def sha256_of_bytes(data: bytes) -> str:
     """Lower-case hexadecimal SHA-256 of `data`."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:
-    """Lower-case hexadecimal SHA-256 of a file's bytes.
+    """Lower-case hexadecimal SHA-256 of a file's bytes; of a bundle, those of its `content_file`.
 
     A file that this process has hashed before and that is the same by inode, size and times is not read again:
     one run of several stages would otherwise read each file five times or more.
@@ -85,7 +92,7 @@ def sha256_of_file(path: Path) -> str:
         ArtifactError: There is no such file.
     """
     try:
-        with open(path, "rb") as file:
+        with open(content_file(path), "rb") as file:
             status = os.fstat(file.fileno())
             identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             if identity not in _DIGESTS:

@@ -17,6 +17,7 @@ from resnet_deploy.core.specs import Precision
 from resnet_deploy.engine.availability import available_backends
 from resnet_deploy.nets.catalogue import net_of_depth
 from resnet_deploy.pipeline.artifacts import NetFiles, make_files
+from resnet_deploy.pipeline.bundle.stage import bundle_stage
 from resnet_deploy.pipeline.evidence import gather_evidence
 from resnet_deploy.pipeline.many import make_untrained
 from resnet_deploy.pipeline.onnx_files import StageRow
@@ -76,6 +77,8 @@ def deploy(
     verdicts = _verdicts(plan, files, stages, progress, force) if plan.is_trained else ()
     benchmark = _bench(plan, files, stages, progress, num_processes) if plan.bench.enabled else None
     stages += gather_evidence(plan, files, force=force, progress=progress)
+    if plan.bundle.enabled:
+        stages.append(bundle_stage(plan, files, verdicts, force=force, progress=progress))
     report = None
     if plan.report:
         begun = time.perf_counter()

@@ -6,6 +6,7 @@ __all__ = [
     "LATENCY_CALIBRATION",
     "BenchPlan",
     "BuildPlan",
+    "BundlePlan",
     "CalibrationPlan",
     "DeployPlan",
     "EvidencePlan",
@@ -142,6 +143,24 @@ class EvidencePlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BundlePlan:
+    """What ships; fields as `resnet-deploy bundle` has them.
+
+    Attributes:
+        enabled: False leaves the stage out.
+        licence: Text file on the weights' licence.
+        sign: Private key.
+    """
+
+    enabled: bool = True
+    version: str | None = None
+    golden: Path | None = None
+    licence: Path | None = None
+    sign: Path | None = None
+    archive: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DeployPlan:
     """One network from its weights to a report.
 
@@ -168,6 +187,7 @@ class DeployPlan:
     validate: ValidationPlan = field(default_factory=ValidationPlan)
     bench: BenchPlan = field(default_factory=BenchPlan)
     evidence: EvidencePlan = field(default_factory=EvidencePlan)
+    bundle: BundlePlan = field(default_factory=BundlePlan)
     report: bool = True
 
     def __post_init__(self) -> None:
@@ -215,6 +235,12 @@ def load_plan(file: Path) -> DeployPlan:
         data=_beside(plan.data, folder),
         calibrate=replace(plan.calibrate, data=_beside(plan.calibrate.data, folder)),
         build=replace(plan.build, timing_cache=beside(plan.build.timing_cache)),
+        bundle=replace(
+            plan.bundle,
+            golden=beside(plan.bundle.golden),
+            licence=beside(plan.bundle.licence),
+            sign=beside(plan.bundle.sign),
+        ),
     )
 
 

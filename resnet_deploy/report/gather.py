@@ -16,7 +16,7 @@ from resnet_deploy.bench.roofline.estimate import Estimate, read_estimate
 from resnet_deploy.bench.rows import Benchmark, read_benchmark, weights_of
 from resnet_deploy.core.artifacts import Manifest, read_manifest, read_result
 from resnet_deploy.core.errors import ArtifactError, ResnetDeployError
-from resnet_deploy.core.files import sha256_of_file
+from resnet_deploy.core.files import content_file, sha256_of_file
 from resnet_deploy.core.specs import Precision
 from resnet_deploy.report.documents import Document, Entry, TrainingCurve, read_curve
 from resnet_deploy.verify.attribution.result import Attribution, read_attribution
@@ -122,8 +122,9 @@ def gather(folder: Path) -> Findings:
 
 
 def _described_files(folder: Path) -> list[Path]:
-    """Files that have a manifest: the same name with ".json" added."""
-    return [path.with_suffix("") for path in sorted(folder.rglob("*.json")) if path.with_suffix("").is_file()]
+    """Files and bundles that have a manifest: the same name with ".json" added."""
+    named = (path.with_suffix("") for path in sorted(folder.rglob("*.json")))
+    return [path for path in named if content_file(path).is_file()]
 
 
 def _entry(folder: Path, file: Path) -> Entry | None:
@@ -133,7 +134,7 @@ def _entry(folder: Path, file: Path) -> Entry | None:
     damage = ""
     if sha256_of_file(file) != manifest.sha256:
         damage = (
-            f"changed or cut off since it was made: {file.stat().st_size:,} bytes, SHA-256 "
+            f"changed or cut off since it was made: {content_file(file).stat().st_size:,} bytes, SHA-256 "
             f"{sha256_of_file(file)[:12]}; its manifest has {manifest.size_bytes:,} and {manifest.sha256[:12]}"
         )
     name = file.relative_to(folder).as_posix()

@@ -30,12 +30,17 @@ def folder(deployed, tmp_path_factory):
     return copy
 
 
+def _kind(path):
+    if path.name == "bundle.json":
+        return "bundle"
+    return "manifest" if path.with_suffix("").exists() else read_manifest(path).kind
+
+
 def test_every_document_fits_its_schema(folder):
     validators = {kind: Draft202012Validator(make_schemas.schema_of(kind)) for kind in make_schemas.DOCUMENTS}
     seen = set()
     for path in folder.rglob("*.json"):
-        described = path.with_suffix("")
-        kind = "manifest" if described.is_file() else read_manifest(path).kind
+        kind = _kind(path)
         if kind in validators:
             seen.add(kind)
             found = [e.message for e in validators[kind].iter_errors(json.loads(path.read_text(encoding="utf-8")))]

@@ -26,6 +26,7 @@ DOCUMENTS = {
     "comparison": ("resnet_deploy.bench.compare", "BenchComparison"),
     "estimate": ("resnet_deploy.bench.roofline.estimate", "Estimate"),
     "advice": ("resnet_deploy.bench.advisor.advice", "Advice"),
+    "bundle": ("resnet_deploy.ship.manifest", "BundleManifest"),
 }
 """Document -> the dataclass it holds: module and name."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from resnet_deploy.core.artifacts import MANIFEST_SCHEMA, Manifest, manifest_path, read_manifest
 from resnet_deploy.core.errors import ArtifactError, GraphError
-from resnet_deploy.core.files import sha256_of_file
+from resnet_deploy.core.files import content_file, sha256_of_file
 from resnet_deploy.engine.inspection.engine_facts import engine_facts, tensor_text
 from resnet_deploy.engine.preflight.check import State
 from resnet_deploy.engine.preflight.integrity import check_header, check_manifest
@@ -95,9 +95,9 @@ def inspect_file(file: Path) -> Inspection:
         GraphError: An ONNX file that can not be read.
     """
     file = Path(file)
-    if not file.is_file():
+    if not content_file(file).is_file():
         raise ArtifactError(f"{file}: no such file", remedy="check the path")
-    if file.stat().st_size == 0:
+    if content_file(file).stat().st_size == 0:
         raise ArtifactError(f"{file} is empty", remedy="make it again")
     if (described := _described_by(file)) is not None:
         file = described
@@ -108,7 +108,7 @@ def inspect_file(file: Path) -> Inspection:
     return Inspection(
         file=str(file),
         kind=kind,
-        size_bytes=file.stat().st_size,
+        size_bytes=content_file(file).stat().st_size,
         sha256=sha256_of_file(file),
         manifest_state=state,
         facts=facts,
@@ -130,7 +130,7 @@ def _described_by(file: Path) -> Path | None:
     if not isinstance(data, dict) or data.get("schema") != MANIFEST_SCHEMA:
         return None
     described = file.with_suffix("")
-    if not described.is_file():
+    if not content_file(described).is_file():
         raise ArtifactError(f"{file} is the manifest of {described}, which is not here", remedy="make or copy it again")
     return described
 
@@ -152,7 +152,8 @@ def _manifest_facts(manifest: Manifest) -> dict[str, Any]:
         facts["precision"] = str(manifest.precision)
     if (pixels := manifest.preprocess) is not None:
         resize = f"shorter side to {pixels.resize_shorter_px}" if pixels.resize_shorter_px else "no resize"
-        facts["preprocess"] = f"{resize}, centre {pixels.width_px}x{pixels.height_px} px, rule {pixels.version}"
+        where = ", in the graph (not yet proven on a GPU)" if manifest.takes_pixels else ""
+        facts["preprocess"] = f"{resize}, centre {pixels.width_px}x{pixels.height_px} px, rule {pixels.version}{where}"
     if manifest.labels:
         shown = ", ".join(manifest.labels[:5])
         facts["labels"] = f"{len(manifest.labels)}: {shown}{', ...' if len(manifest.labels) > 5 else ''}"
@@ -160,7 +161,7 @@ def _manifest_facts(manifest: Manifest) -> dict[str, Any]:
 
 
 def _facts(file: Path, manifest: Manifest | None) -> tuple[str, dict[str, Any]]:
-    with open(file, "rb") as stream:
+    with open(content_file(file), "rb") as stream:
         head = stream.read(8)
     if file.suffix == ".engine" or head[:4] in (b"ftrt", b"vtrt"):
         return "engine", engine_facts(file, manifest)
@@ -173,6 +174,7 @@ def _facts(file: Path, manifest: Manifest | None) -> tuple[str, dict[str, Any]]:
     raise ArtifactError(
         f"{file} is no engine, ONNX file or checkpoint (it begins with {head!r}) and has no manifest of its own",
         remedy="give a .engine, .onnx or .safetensors file, or one that resnet-deploy made"
+        + ("; a bundle from elsewhere belongs to `resnet-deploy bundle verify`" if file.is_dir() else "")
         + ("; a layer file of trtexec belongs to --layers-from" if file.suffix == ".json" else ""),
     )
 
@@ -253,7 +255,7 @@ def _origins(file: Path, manifest: Manifest) -> tuple[Origin, ...]:
 
 
 def _state(path: Path, expected: str, name: str) -> str:
-    if path.is_file():
+    if content_file(path).is_file():
         return "unchanged" if sha256_of_file(path) == expected else "changed since"
     looks_like_file = Path(name).suffix in (".safetensors", ".onnx", ".json", ".engine", ".pth", ".pt")
     return "not here" if looks_like_file else "not a file"
