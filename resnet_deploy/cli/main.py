@@ -43,6 +43,8 @@ COMMANDS = {
     "bench": ("bench", "Latency and throughput of networks or files."),
     "estimate": ("estimate", "How fast a network can be at best on a GPU; none needed."),
     "advise": ("advise", "Which net, image size, precision and batch to take on a GPU."),
+    "bundle": ("bundle", "What ships: engines, ONNX, labels, self-test in one folder or archive."),
+    "cpp-path": ("cpp_path", "The C++ SDK: its prefix for CMake."),
     "report": ("report", "Verdicts, figures and the chain of files on one page."),
 }
 """Command -> its module in `resnet_deploy.cli` and its line in the overview.
