@@ -8,10 +8,30 @@ EXTRAS := dev,demo,openvino
 TEST_PROCESSES ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile
 
-.PHONY: demo test test-slow gpu-check lint peers schemas constraints clean
+.PHONY: demo cpp cpp-sanitize test test-slow gpu-check lint peers schemas constraints clean
 
 demo: $(STAMP)  ## train, quantize, build, validate, benchmark and report on bundled data
 	$(BIN)/resnet-deploy demo
+
+# The C++ SDK: see cpp/README.md for what it needs. CPP_ARGS goes to CMake: -DTENSORRT_ROOT=..., -DONNXRUNTIME_ROOT=...
+CPP_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+CPP_ARGS ?=
+OPENVINO_DIR = $(shell $(BIN)/python -c 'from importlib.util import find_spec as f; print(f("openvino").submodule_search_locations[0] + "/cmake")')
+export CMAKE_GENERATOR ?= $(if $(shell command -v ninja),Ninja,Unix Makefiles)
+define build_and_test_cpp
+	cd cpp && cmake --preset $(1) -DOpenVINO_DIR="$(OPENVINO_DIR)" $(CPP_ARGS)
+	cd cpp && cmake --build --preset $(1) --parallel $(CPP_JOBS)
+	cd cpp && ctest --preset $(1) --parallel $(CPP_JOBS)
+endef
+
+cpp: $(STAMP)  ## configure, build with warnings as errors, and test the C++ SDK; into build/cpp
+	$(call build_and_test_cpp,release)
+
+# These presets leave out OpenVINO: its library loads another with RTLD_DEEPBIND, which AddressSanitizer refuses, and is
+# not instrumented, so that ThreadSanitizer would report what it orders by locks of its own.
+cpp-sanitize: $(STAMP)  ## the same under AddressSanitizer with UBSan, and under ThreadSanitizer
+	$(call build_and_test_cpp,asan)
+	$(call build_and_test_cpp,tsan)
 
 test: $(STAMP)  ## the plain tests: offline, on a CPU, in minutes
 	$(BIN)/ruff check .
@@ -26,6 +46,7 @@ gpu-check: $(STAMP)  ## on a machine with an NVIDIA GPU: all that needs one, int
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	find cpp benchmarks/cpp -name '*.h' -o -name '*.hpp' -o -name '*.c' -o -name '*.cpp' | xargs $(BIN)/clang-format --style=file:cpp/.clang-format --dry-run -Werror
 
 PEERS := .venv-peers
 PEER_STAMP := $(PEERS)/.installed
@@ -44,7 +65,7 @@ schemas: $(STAMP)  ## write docs/reference/schemas anew from the dataclasses
 constraints: $(STAMP)  ## pin the newest versions again
 	sed '/^#/!d' constraints.txt > constraints.new
 	$(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 $(foreach e,dev demo openvino,--extra $(e)) \
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 $(foreach e,dev demo openvino sign triton,--extra $(e)) \
 	    --no-header --no-annotate -q -o constraints.body
 	cat constraints.body >> constraints.new && mv constraints.new constraints.txt && rm constraints.body
 
