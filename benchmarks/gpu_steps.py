@@ -20,6 +20,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from gpu_cpp import cpp
 from gpu_pixels import in_graph
 from gpu_subjects import (
     Setting,
@@ -330,6 +331,7 @@ STEPS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "runtime_cache": runtime_cache,
     "tf32": tf32,
     "in_graph": in_graph,
+    "cpp": cpp,
     "layers": layers,
     "int8_forms": int8_forms,
     "preflight": preflight,

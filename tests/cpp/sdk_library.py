@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OpenEngine", "SdkError", "SdkLibrary"]
+__all__ = ["OpenEngine", "OpenSession", "SdkError", "SdkLibrary"]
 
 import ctypes
 from collections.abc import Iterator, Sequence
@@ -86,34 +86,50 @@ class SdkLibrary:
 
 
 class OpenEngine:
-    """An engine; each call of `run` and `run_images` makes a session of its own."""
+    """An engine; `run` and `run_images` make a session for themselves."""
 
     def __init__(self, library: SdkLibrary, engine: ctypes.c_void_p) -> None:
         self._library, self._engine = library, engine
 
+    @contextmanager
+    def session(self, *, num_outputs: int, max_batch: int) -> Iterator[OpenSession]:
+        """A session, for one thread at a time."""
+        session = _P()
+        self._library.call("rd_session_create", self._engine, max_batch, ctypes.byref(session))
+        try:
+            yield OpenSession(self._library, session, num_outputs)
+        finally:
+            self._library.destroy_session(session)
+
     def run(self, batch: np.ndarray, *, num_outputs: int, max_batch: int) -> np.ndarray:
         """Output [N, num_outputs] for the network's input [N, 3, H, W]."""
-        batch = np.ascontiguousarray(batch, np.float32)
-        return self._in_session(
-            "rd_run", _P(batch.ctypes.data), count=len(batch), num_outputs=num_outputs, max_batch=max_batch
-        )
+        with self.session(num_outputs=num_outputs, max_batch=max_batch) as session:
+            return session.run(batch)
 
     def run_images(self, images: Sequence[np.ndarray], *, num_outputs: int, max_batch: int) -> np.ndarray:
         """Output [N, num_outputs] for images uint8 [H, W, 3] RGB of any sizes."""
+        with self.session(num_outputs=num_outputs, max_batch=max_batch) as session:
+            return session.run_images(images)
+
+
+class OpenSession:
+    """A session of an engine."""
+
+    def __init__(self, library: SdkLibrary, session: ctypes.c_void_p, num_outputs: int) -> None:
+        self._library, self._session, self._num_outputs = library, session, num_outputs
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        batch = np.ascontiguousarray(batch, np.float32)
+        return self._call("rd_run", _P(batch.ctypes.data), len(batch))
+
+    def run_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         kept = [np.ascontiguousarray(image) for image in images]
         described = (_Image * len(kept))(
             *(_Image(image.ctypes.data, image.shape[1], image.shape[0], 0, 0) for image in kept)
         )
-        return self._in_session(
-            "rd_run_images", described, count=len(kept), num_outputs=num_outputs, max_batch=max_batch
-        )
+        return self._call("rd_run_images", described, len(kept))
 
-    def _in_session(self, name: str, given: object, *, count: int, num_outputs: int, max_batch: int) -> np.ndarray:
-        session = _P()
-        self._library.call("rd_session_create", self._engine, max_batch, ctypes.byref(session))
-        try:
-            output = np.full((count, num_outputs), np.nan, np.float32)
-            self._library.call(name, session, given, ctypes.c_size_t(count), _P(output.ctypes.data))
-            return output
-        finally:
-            self._library.destroy_session(session)
+    def _call(self, name: str, given: object, count: int) -> np.ndarray:
+        output = np.full((count, self._num_outputs), np.nan, np.float32)
+        self._library.call(name, self._session, given, ctypes.c_size_t(count), _P(output.ctypes.data))
+        return output
