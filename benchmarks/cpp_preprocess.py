@@ -1,6 +1,6 @@
 """The C++ preprocessing against Pillow, image by image, on one core.
 
-    python benchmarks/cpp_preprocess.py [--library build/cpp/lib/libresnet_deploy.so] [--rounds 20] [--out ...json]
+    python benchmarks/cpp_preprocess.py [--sdk build/cpp/lib/libresnet_deploy.so] [--rounds 20] [--out ...json]
 
 Best on a machine that does nothing else; takes about two minutes. Two sizes, 500x375 and 4000x3000, ImageNet's crop. In turns,
 the order turned round in each round:
@@ -167,15 +167,15 @@ def show(rows: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--library", type=Path, default=REPOSITORY / "build" / "cpp" / "lib" / "libresnet_deploy.so")
+    parser.add_argument("--sdk", type=Path, default=REPOSITORY / "build" / "cpp" / "lib" / "libresnet_deploy.so")
     parser.add_argument("--rounds", type=int, default=20, help="at least 5")
     parser.add_argument("--seconds", type=float, default=0.05, help="of one candidate in one round")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "benchmarks" / "cpp-preprocess.json")
     options = parser.parse_args()
     if options.rounds < 5:
         parser.error("--rounds takes 5 or more")
-    if not options.library.exists():
-        parser.error(f"no {options.library}; run: make cpp")
+    if not options.sdk.exists():
+        parser.error(f"no {options.sdk}; run: make cpp")
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
 
@@ -183,7 +183,7 @@ def main() -> None:
     from resnet_deploy.core.config import to_plain
     from tests.cpp.pixels_library import PixelsLibrary
 
-    environment, library = capture_environment(), PixelsLibrary(options.library)
+    environment, library = capture_environment(), PixelsLibrary(options.sdk)
     rows = [measured(*size, library, rounds=options.rounds, seconds=options.seconds) for size in SIZES]
     report = {
         "command": "python benchmarks/cpp_preprocess.py",

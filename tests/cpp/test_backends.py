@@ -59,7 +59,9 @@ def tensorrt_rtx(cpp_build: Path) -> BackendModule:
 def _module(folder: Path, name: str) -> BackendModule:
     file = folder / f"libresnet_deploy_{name}.so"
     if not file.exists():
-        not_here(f"{file.name} was not built: its runtime's headers were not found")
+        # only OpenVINO's headers come with its Python package
+        absent = not_here if name == "openvino" else pytest.skip
+        absent(f"{file.name} was not built: its runtime's headers were not found")
     return BackendModule(file)
 
 
