@@ -17,18 +17,19 @@ demo: $(STAMP)  ## train, quantize, build, validate, benchmark and report on bun
 CPP_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 CPP_ARGS ?=
 OPENVINO_DIR = $(shell $(BIN)/python -c 'from importlib.util import find_spec as f; print(f("openvino").submodule_search_locations[0] + "/cmake")')
+ONNXRUNTIME_LIBRARY = $(shell $(BIN)/python -c 'from importlib.util import find_spec as f; from pathlib import Path as p; print(next(p(f("onnxruntime").submodule_search_locations[0]).glob("capi/libonnxruntime.so.*"), ""))')
 export CMAKE_GENERATOR ?= $(if $(shell command -v ninja),Ninja,Unix Makefiles)
 define build_and_test_cpp
 	cd cpp && cmake --preset $(1) -DOpenVINO_DIR="$(OPENVINO_DIR)" $(CPP_ARGS)
 	cd cpp && cmake --build --preset $(1) --parallel $(CPP_JOBS)
-	cd cpp && ctest --preset $(1) --parallel $(CPP_JOBS)
+	cd cpp && RESNET_DEPLOY_ONNXRUNTIME="$${RESNET_DEPLOY_ONNXRUNTIME:-$(ONNXRUNTIME_LIBRARY)}" ctest --preset $(1) --parallel $(CPP_JOBS)
 endef
 
 cpp: $(STAMP)  ## configure, build with warnings as errors, and test the C++ SDK; into build/cpp
 	$(call build_and_test_cpp,release)
 
-# These presets leave out OpenVINO: its library loads another with RTLD_DEEPBIND, which AddressSanitizer refuses, and is
-# not instrumented, so that ThreadSanitizer would report what it orders by locks of its own.
+# AddressSanitizer's preset has the OpenVINO backend, with TBB told of the sanitizer. ThreadSanitizer's leaves it out: its
+# libraries are not instrumented, and what they order by locks of their own would be reported.
 cpp-sanitize: $(STAMP)  ## the same under AddressSanitizer with UBSan, and under ThreadSanitizer
 	$(call build_and_test_cpp,asan)
 	$(call build_and_test_cpp,tsan)

@@ -24,6 +24,23 @@ if(RD_TESTS)
   rd_require(RD_DOCTEST_HEADER "doctest (for RD_TESTS)" doctest-dev doctest doctest)
 endif()
 
+# Another libjpeg has another inverse DCT: it decodes to other pixels than the contract's.
+if(JPEG_FOUND)
+  include(CheckCSourceCompiles)
+  set(CMAKE_REQUIRED_LIBRARIES JPEG::JPEG)
+  check_c_source_compiles(
+    "#include <stddef.h>\n#include <stdio.h>\n#include <jpeglib.h>
+     #ifndef LIBJPEG_TURBO_VERSION\n#error another libjpeg\n#endif
+     int main(void) { return 0; }"
+    RD_JPEG_IS_TURBO)
+  unset(CMAKE_REQUIRED_LIBRARIES)
+  message(STATUS "resnet_deploy: libjpeg is ${JPEG_LIBRARIES}, headers in ${JPEG_INCLUDE_DIRS}")
+  if(NOT RD_JPEG_IS_TURBO)
+    message(WARNING "resnet_deploy: this libjpeg is not libjpeg-turbo; JPEG images will decode to other pixels, and "
+                    "self-tests and the test `pixels` will fail. Name the prefix of libjpeg-turbo in CMAKE_PREFIX_PATH.")
+  endif()
+endif()
+
 if(rd_missing)
   message(FATAL_ERROR "resnet_deploy: libraries are missing:\n${rd_missing}"
                       "Install them, or name their prefix in CMAKE_PREFIX_PATH.")

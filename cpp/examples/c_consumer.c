@@ -67,5 +67,9 @@ int main(int argc, char** argv) {
   }
   rd_session_destroy(session);
   rd_engine_close(engine);
+  if (fflush(stdout) != 0 || ferror(stdout)) {
+    fputs("error: the results could not be written to the standard output; is the disk full?\n", stderr);
+    return kExitFailed;
+  }
   return code;
 }

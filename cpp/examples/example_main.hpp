@@ -1,10 +1,11 @@
-// What every example's main() does: arguments, --help, and an error as one line and an exit code.
+// What every example's main() does: arguments, --help, and an error as one message and an exit code.
 #ifndef RESNET_DEPLOY_EXAMPLES_EXAMPLE_MAIN_HPP
 #define RESNET_DEPLOY_EXAMPLES_EXAMPLE_MAIN_HPP
 
 #include <cstdio>
 #include <exception>
 #include <map>
+#include <new>
 #include <resnet_deploy/engine.hpp>
 #include <set>
 #include <stdexcept>
@@ -69,6 +70,19 @@ class Arguments {
   std::map<std::string, std::string> values_;
 };
 
+// Results that did not reach a full disk or a closed pipe are an error, whatever `code` says.
+inline int after_output(int code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  std::fputs("error: the results could not be written to the standard output; is the disk full?\n", stderr);
+  return kExitFailed;
+}
+
+// Of the usage only its first line: the message should be seen.
+inline void complain(const char* message, const char* usage) {
+  const std::string text(usage);
+  std::fprintf(stderr, "error: %s\n%s (--help lists the options)\n", message, text.substr(0, text.find('\n')).c_str());
+}
+
 // Runs `body(arguments)`, which returns an exit code.
 template <class Body>
 int run(int argc, char** argv, const char* usage, const std::set<std::string>& with_value,
@@ -80,13 +94,16 @@ int run(int argc, char** argv, const char* usage, const std::set<std::string>& w
     }
   }
   try {
-    return body(Arguments(argc, argv, with_value, flags));
+    return after_output(body(Arguments(argc, argv, with_value, flags)));
   } catch (const UsageError& error) {
-    std::fprintf(stderr, "error: %s\n%s", error.what(), usage);
+    complain(error.what(), usage);
     return kExitBadInput;
   } catch (const resnet_deploy::Error& error) {
     std::fprintf(stderr, "error: %s (%s)\n", error.what(), rd_status_name(error.status()));
     return exit_code_of(error.status());
+  } catch (const std::bad_alloc&) {
+    std::fputs("error: out of memory; use smaller images, fewer at once\n", stderr);
+    return kExitFailed;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return kExitFailed;

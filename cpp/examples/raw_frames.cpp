@@ -3,9 +3,11 @@
 // A frame in memory goes to the SDK as a pointer, a width, a height and the bytes of a row; an OpenCV user passes
 // cv::Mat's data, cols, rows and step in the same way. Frames are prepared here while the network runs those before.
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <deque>
 #include <future>
 #include <map>
@@ -50,14 +52,15 @@ using File = std::unique_ptr<std::FILE, CloseFile>;
 File open_frames(const std::vector<std::string>& rest) {
   if (rest.size() < 2 || rest[1] == "-") return File(stdin);
   File file(std::fopen(rest[1].c_str(), "rb"));
-  if (!file) throw example::UsageError(rest[1] + ": no such file, or it can not be read");
+  if (!file) throw example::UsageError(rest[1] + ": " + std::strerror(errno) + "; raw frames were expected");
   return file;
 }
 
 void parse_size(const std::string& text, int& width_px, int& height_px) {
   char end = '\0';
   if (std::sscanf(text.c_str(), "%5dx%5d%c", &width_px, &height_px, &end) != 2 || width_px < 1 || height_px < 1) {
-    throw example::UsageError("--size is \"" + text + "\", WxH such as 1280x720 was expected");
+    const std::string got = text.empty() ? "--size is missing" : "--size is \"" + text + "\"";
+    throw example::UsageError(got + ", WxH such as 1280x720 was expected");
   }
 }
 
@@ -74,12 +77,17 @@ void print_first(std::deque<Waiting>& waiting) {
 }
 
 int classify_frames(const example::Arguments& arguments) {
-  if (arguments.rest.empty() || arguments.rest.size() > 2) throw example::UsageError("a bundle and at most one file");
+  if (arguments.rest.empty() || arguments.rest.size() > 2) {
+    throw example::UsageError("a bundle and at most one file are needed");
+  }
   int width_px = 0;
   int height_px = 0;
   parse_size(arguments.text("--size"), width_px, height_px);
   const auto format = kFormats.find(arguments.text("--format", "rgb"));
-  if (format == kFormats.end()) throw example::UsageError("unknown --format " + arguments.text("--format"));
+  if (format == kFormats.end()) {
+    throw example::UsageError("--format is \"" + arguments.text("--format") +
+                              "\", one of rgb, bgr, gray, rgba, bgra was expected");
+  }
   const auto in_flight = static_cast<std::size_t>(arguments.number("--in-flight", 3, 1, 64));
   const long every = arguments.number("--every", 1, 1, 1000000);
   const File input = open_frames(arguments.rest);
@@ -104,11 +112,20 @@ int classify_frames(const example::Arguments& arguments) {
     waiting.push_back({number, session.submit({image}, 1)});  // the frame's memory may be used again from here on
     ++num_classified;
   }
+  const int failure = std::ferror(input.get()) != 0 ? errno : 0;  // before anything else sets it
   while (!waiting.empty()) print_first(waiting);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
   std::fprintf(stderr, "%ld frames in %.2f s, %.1f a second, %s\n", num_classified, took.count(),
                took.count() > 0.0 ? static_cast<double>(num_classified) / took.count() : 0.0,
                engine.info().backend.c_str());
+  if (failure != 0) {
+    std::fprintf(stderr, "error: the frames can not be read: %s\n", std::strerror(failure));
+    return kExitBadInput;
+  }
+  if (num_read == 0 && got == 0) {
+    std::fputs("error: there is no frame; did the program that writes them fail?\n", stderr);
+    return kExitBadInput;
+  }
   if (got != 0) {
     std::fprintf(stderr, "error: the last frame is cut off: %zu bytes of %zu; are --size and --format right?\n", got,
                  frame.size());

@@ -44,6 +44,7 @@ typedef struct rd_model_source {
   int32_t num_threads;
   rd_log_fn log; /* never NULL */
   void* log_user;
+  int32_t hardware_compatible; /* 1: also runs where the compute capability is above the smallest of the list */
 } rd_model_source;
 
 typedef struct rd_model_info {

@@ -50,7 +50,8 @@ def bundle_files(
         typer.Option("--format", metavar="triton", help="Of FILE, a bundle: write its model repository for Triton."),
     ] = None,
     triton: Annotated[
-        Optional[Path], typer.Option("--triton", metavar="FILE.toml", help="Numbers of the repository, see triton.md.")
+        Optional[Path],
+        typer.Option("--triton", metavar="FILE.toml", help="Numbers for it, as the Triton guide has them."),
     ] = None,
     force: FORCE = False,
     json: JSON = False,
@@ -64,7 +65,16 @@ def bundle_files(
 
         if format != "triton":
             raise ConfigError(f"--format is {format!r}, expected triton", remedy="leave it away to make a bundle")
+        unused = {"--no-fallback": not fallback, "--golden": golden, "--licence": licence, "--version": version}
+        unused |= {"--sign": sign, "--archive": archive}
+        if given := [name for name, value in unused.items() if value]:
+            raise ConfigError(
+                f"{', '.join(given)} and --format triton do not go together",
+                remedy="give it where the bundle is made; the repository is made of that",
+            )
         return write_repository(files, out, triton, force=force, json=json)
+    if triton is not None:
+        raise ConfigError("--triton is for --format triton, which was not given", remedy="add --format triton")
     from resnet_deploy.pipeline.bundle.given import read_licence
     from resnet_deploy.pipeline.bundle.make import BundleOptions, make_bundle
 
@@ -94,7 +104,7 @@ def bundle_files(
          f"resnet-deploy bundle verify {result.archive or result.file}")  # fmt: skip
 
 
-@command.command("verify")
+@command.command("verify", short_help="Check a bundle or an archive.")
 def verify(
     path: Annotated[
         Path, typer.Argument(metavar="BUNDLE", help="A folder NAME.bundle, or its archive.", show_default=False)
@@ -112,6 +122,10 @@ def verify(
     from resnet_deploy.cli.bundle_triton import is_repository, verify_repository
 
     if is_repository(path):
+        if public_key is not None:
+            raise ConfigError(
+                f"{path} is a repository for Triton, which has no signature", remedy="verify the bundle it was made of"
+            )
         return verify_repository(path, json=json)
     from resnet_deploy.pipeline.bundle.verify import VerifyOptions, verify_bundle
 
@@ -131,49 +145,72 @@ def verify(
         if check.remedy:
             note(f"{check.name}: {check.remedy}")
     num_open = sum(str(check.state) == "not run" for check in result.checks)
-    note(f"{path}: {'passed' if result.passed else 'FAILED'}{f', {num_open} checks not run' if num_open else ''}")
+    left = f", {num_open} check{'s' * (num_open != 1)} not run" if num_open else ""
+    note(f"{path}: {'passed' if result.passed else 'FAILED'}{left}")
     if not result.passed:
         raise typer.Exit(ExitCode.CHECK_FAILED)
 
 
-@command.command("unpack")
+@command.command("unpack", short_help="Unpack an archive, checked.")
 def unpack_archive(
     archive: Annotated[Path, typer.Argument(metavar="NAME.bundle.tar.gz", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make; it is there only if all is well.")],
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    json: JSON = False,
 ) -> None:
     """Unpack an archive; nothing but the files of its manifest, each with its hash, and nothing outside of --out."""
     from resnet_deploy.ship.archive import unpack
 
     manifest = unpack(archive, out, replace=force)
-    print_data(f"{out}: {manifest.name} {manifest.version}, {len(manifest.files)} files")
+    if json:
+        print_json({"file": out, "name": manifest.name, "version": manifest.version, "num_files": len(manifest.files)})
+    else:
+        print_data(f"{out}: {manifest.name} {manifest.version}, {len(manifest.files)} files")
     note(f"check it: resnet-deploy bundle verify {out}")
 
 
-@command.command("keygen")
+@command.command("keygen", short_help="Make a pair of keys.")
 def keygen(
     out: Annotated[Path, typer.Option("--out", "-o", help="Private key to write; the public one goes beside it.")],
+    json: JSON = False,
 ) -> None:
     """Make an Ed25519 key pair: KEY.pem, which only its owner may read, and KEY.pub.pem, which goes to users."""
     from resnet_deploy.ship.signature import key_fingerprint, make_keys, read_public_key
 
     public = make_keys(out)
-    print_data(f"{out}: private key; keep it\n{public}: public key, SHA-256 {key_fingerprint(read_public_key(public))}")
+    digest = key_fingerprint(read_public_key(public))
+    if json:
+        print_json({"private_key": out, "public_key": public, "public_key_sha256": digest})
+    else:
+        print_data(f"{out}: private key; keep it\n{public}: public key, SHA-256 {digest}")
     note(f"sign with: resnet-deploy bundle FILE... --sign {out}")
 
 
-@command.command("sign")
+@command.command("sign", short_help="Sign a bundle that is there.")
 def sign_again(
     bundle: Annotated[Path, _BUNDLE],
     key: Annotated[Path, typer.Option("--key", metavar="KEY.pem", help=_KEY_HELP)],
+    archive: Annotated[bool, typer.Option("--archive", help="Write NAME.bundle.tar.gz, too.")] = False,
+    json: JSON = False,
 ) -> None:
     """Sign a bundle that is there, or put another signature in place of its own; its files stay as they are."""
+    from resnet_deploy.pipeline.bundle.make import pack_bundle
+    from resnet_deploy.ship.archive import ARCHIVE_SUFFIX
     from resnet_deploy.ship.signature import key_fingerprint
     from resnet_deploy.ship.write import sign_bundle
 
     private = _private_key(key)
     manifest = sign_bundle(bundle, private)
-    print_data(f"{bundle}: {manifest.name} {manifest.version} signed by {key_fingerprint(private.public_key())}")
+    packed = pack_bundle(bundle) if archive else None
+    digest = key_fingerprint(private.public_key())
+    if json:
+        said = {"file": bundle, "name": manifest.name, "version": manifest.version, "public_key_sha256": digest}
+        print_json({**said, "archive": packed})
+    else:
+        print_data(f"{bundle}: {manifest.name} {manifest.version} signed by {digest}")
+    beside = bundle.with_name(f"{bundle.name}{ARCHIVE_SUFFIX}")
+    if packed is None and beside.exists():
+        note(f"{beside} was packed before; add --archive to pack it again")
 
 
 def _private_key(file: Path) -> Any:
@@ -192,7 +229,13 @@ def _created() -> Any:
     try:
         return datetime.fromtimestamp(int(said), tz=timezone.utc)
     except (ValueError, OverflowError, OSError) as error:
-        raise ConfigError(f"SOURCE_DATE_EPOCH is {said[:40]!r}, expected seconds since 1970") from error
+        raise ConfigError(
+            f"SOURCE_DATE_EPOCH is {said[:40]!r}, expected seconds since 1970", remedy="export SOURCE_DATE_EPOCH=0"
+        ) from error
+
+
+def _times(distance: float) -> str:
+    return f"{distance:,.0f}x" if distance >= 100 else f"{distance:.3g}x"
 
 
 def _show(result: Any) -> None:
@@ -204,7 +247,7 @@ def _show(result: Any) -> None:
             ", ".join(model.runs_on) or "any",
             model.max_batch or "any",
             f"{model.max_abs_error:.2g}",
-            f"{model.nearest_fault}: {model.fault_distance:.3g}x",
+            f"{model.nearest_fault}: {_times(model.fault_distance)}",
         )
         for model in result.models
     )

@@ -54,14 +54,17 @@ def is_repository(path: Path) -> bool:
 
 def verify_repository(folder: Path, *, json: bool) -> None:
     """Say whether every file is as it was written; exit code 1 where one is not."""
+    from resnet_deploy.core.config import to_plain
     from resnet_deploy.ship.triton.manifest import verify_triton_repository
 
     try:
         record = verify_triton_repository(folder)
     except ArtifactMismatchError as error:
+        if json:
+            print_json({"passed": False, "path": folder, "problem": error.message, "remedy": error.remedy or ""})
         note(str(error))
         raise typer.Exit(ExitCode.CHECK_FAILED) from error
     if json:
-        print_json(record)
+        print_json({"passed": True, "path": folder, **to_plain(record)})
     origin = f"bundle {record.bundle} {record.bundle_version}, SHA-256 {record.bundle_sha256[:12]}..."
     note(f"{folder}: passed, {len(record.files)} files as they were written from {origin}")

@@ -56,6 +56,8 @@ def command(
         if prefix is not None:
             sdk = copy_sdk(sdk, prefix)
         note(f"backends: {', '.join(sdk.backends) or 'none; see docs/reference/cpp-backends.md'}")
+        for name in sdk.left_out:
+            note(f"note: {name} was left out: its headers are not in the folder that was named")
     else:
         sdk = installed_sdk(_cache())
     if json:

@@ -101,7 +101,7 @@ for _name, (_module, _line) in COMMANDS.items():
 def main() -> None:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    raise SystemExit(error_exit(app))  # also of a signal that comes before a command has begun
 
 
 def _terminate(*_: object) -> None:

@@ -212,8 +212,9 @@ def read_manifest(file: Path, *, kind: str | None = None, verify: bool = True) -
     """
     file = Path(file)
     if not content_file(file).is_file():
+        what = "is a folder, a file was expected" if file.is_dir() else "no such file"
         raise ArtifactError(
-            f"{file}: no such file", remedy=_remedy_for(kind) or "check the path, or run the stage that makes it"
+            f"{file}: {what}", remedy=_remedy_for(kind) or "check the path, or run the stage that makes it"
         )
     path = manifest_path(file)
     if not path.is_file():

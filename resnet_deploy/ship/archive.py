@@ -17,7 +17,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from resnet_deploy.core.errors import ArtifactError
+from resnet_deploy.core.errors import ArtifactError, ResnetDeployError
 from resnet_deploy.core.files import atomic_write
 from resnet_deploy.ship.folder import check_replaceable, copy_hashed, new_folder
 from resnet_deploy.ship.manifest import MANIFEST_FILE, SIGNATURE_BYTES, SIGNATURE_FILE, BundleManifest
@@ -76,6 +76,11 @@ def unpack(archive: Path, out: Path, *, replace: bool = False) -> BundleManifest
         ConfigError: `out` is there.
     """
     check_replaceable(out, replace=replace)
+    if archive.is_dir():
+        raise ArtifactError(
+            f"{archive}: is a folder, an archive was expected",
+            remedy="a bundle in a folder is unpacked already: `resnet-deploy bundle verify`",
+        )
     if not archive.is_file():
         raise ArtifactError(f"{archive}: no such file", remedy="check the path")
     try:
@@ -176,8 +181,9 @@ class _Extraction:
     def _check_space(self, manifest: BundleManifest) -> None:
         wanted, free = sum(file.size_bytes for file in manifest.files), shutil.disk_usage(self._folder).free
         if wanted > free:
-            raise ArtifactError(
-                f"its files have {wanted:,} bytes, the disk has {free:,} left", remedy="free some space, or name --out"
+            raise ResnetDeployError(
+                f"the archive's files have {wanted:,} bytes, the disk has {free:,} left",
+                remedy="free some space, or name another --out",
             )
 
     def _check_end(self) -> None:

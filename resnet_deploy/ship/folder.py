@@ -29,9 +29,12 @@ def check_replaceable(out: Path, *, replace: bool) -> None:
     """
     if not os.path.lexists(out):
         return
-    if out.is_symlink() or not (out / MANIFEST_FILE).is_file():
-        empty = out.is_dir() and not out.is_symlink() and not any(out.iterdir())
-        if not empty:
+    if out.is_symlink():
+        raise ConfigError(
+            f"{out} is a link, which is left alone", remedy="name the folder it leads to, or another --out"
+        )
+    if not (out / MANIFEST_FILE).is_file():
+        if not out.is_dir() or any(out.iterdir()):
             raise ConfigError(f"{out} is there and is no bundle, so it is left alone", remedy="name another --out")
     elif not replace:
         raise ConfigError(f"{out} is there already", remedy="add --force to replace it, or name another --out")

@@ -13,10 +13,11 @@ from typing import Any
 
 from resnet_deploy.core.config import from_plain, to_plain
 from resnet_deploy.core.errors import ArtifactError, ConfigError
-from resnet_deploy.ship.manifest import MANIFEST_FILE, BundleManifest
+from resnet_deploy.ship.manifest import BUNDLE_SCHEMA, MANIFEST_FILE, BundleManifest
 
 MAX_MANIFEST_BYTES = 4 * 2**20
 _MAX_DEPTH = 16  # of lists and objects; a manifest has 5
+_SCHEMAS = BUNDLE_SCHEMA.rpartition("/")[0] + "/"
 _REMEDY = "copy the bundle again, or make it with `resnet-deploy bundle`"
 
 
@@ -45,7 +46,13 @@ def read_bundle_manifest(folder: Path) -> tuple[BundleManifest, bytes]:
     try:
         status = os.lstat(path)
     except OSError as error:
-        raise ArtifactError(f"{folder} is no bundle: it has no {MANIFEST_FILE}", remedy=_REMEDY) from error
+        if Path(folder).is_dir():
+            raise ArtifactError(f"{folder} is no bundle: it has no {MANIFEST_FILE}", remedy=_REMEDY) from error
+        what = "is a file" if Path(folder).is_file() else "no such folder"
+        raise ArtifactError(
+            f"{folder}: {what}, the folder of a bundle was expected",
+            remedy="name NAME.bundle; an archive is unpacked by `resnet-deploy bundle unpack`",
+        ) from error
     if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_MANIFEST_BYTES:
         raise ArtifactError(
             f"{path} is no plain file of at most {MAX_MANIFEST_BYTES:,} bytes (it has {status.st_size:,})",
@@ -71,6 +78,7 @@ def parse_bundle_manifest(data: bytes, *, source: str = MANIFEST_FILE) -> Bundle
             text, object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer
         )
         text.encode("utf-8")
+        _check_schema(plain, source)
         manifest = from_plain(BundleManifest, plain, source=source)
         _check_complete(plain, to_plain(manifest))
     except ConfigError as error:
@@ -78,6 +86,16 @@ def parse_bundle_manifest(data: bytes, *, source: str = MANIFEST_FILE) -> Bundle
     except (ValueError, RecursionError, OverflowError) as error:
         raise ArtifactError(f"{source} can not be read: {_one_line(error)}", remedy=_REMEDY) from error
     return manifest
+
+
+def _check_schema(plain: Any, source: str) -> None:
+    """Of another release's bundle only this is said, and not every field that it has besides."""
+    schema = plain.get("schema") if isinstance(plain, dict) else None
+    if isinstance(schema, str) and schema.startswith(_SCHEMAS) and schema != BUNDLE_SCHEMA:
+        raise ArtifactError(
+            f"{source}: schema is {schema[:80]!r}, this release reads {BUNDLE_SCHEMA!r}",
+            remedy="use the release of resnet-deploy that made the bundle, or make the bundle with this one",
+        )
 
 
 def _one_line(error: Exception) -> str:

@@ -27,6 +27,14 @@ _STAMP = Path("share") / "resnet_deploy" / "build.json"
 _DEFINE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(:[A-Z]+)?=.*")
 
 
+_ROOTS = {
+    "OpenVINO_DIR": "openvino",
+    "ONNXRUNTIME_ROOT": "onnxruntime",
+    "TENSORRT_ROOT": "tensorrt",
+    "TENSORRT_RTX_ROOT": "tensorrt_rtx",
+}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SdkBuildOptions:
     """How to build.
@@ -49,6 +57,12 @@ class SdkBuildOptions:
         for define in self.defines:
             if not _DEFINE.fullmatch(define):
                 raise ConfigError(f"{define!r} is no CMake definition", remedy="-D NAME=VALUE")
+            name, folder = _name_of(define), define.partition("=")[2]
+            if name in _ROOTS and folder and not Path(folder).is_dir():
+                raise ConfigError(
+                    f"{name} is {folder}: no such folder, so the backend {_ROOTS[name]} would be left out",
+                    remedy=f"-D {name}=FOLDER, an absolute path",
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +82,12 @@ class InstalledSdk:
     backends: tuple[str, ...]
     sources: Path
     defines: tuple[str, ...]
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Backends whose folder was named and which were not built: their headers are not in it."""
+        named = [_ROOTS[name] for define in self.defines if (name := _name_of(define)) in _ROOTS]
+        return tuple(name for name in named if name not in self.backends)
 
 
 def installed_sdk(cache: Path) -> InstalledSdk:
@@ -166,7 +186,7 @@ def _found_here(given: tuple[str, ...]) -> Iterator[str]:
     A runtime that lies in this Python environment with its headers is built for, and found again when the prefix is
     used: it is for this machine, so that paths of this machine may be in it.
     """
-    names = {re.split("[:=]", define)[0] for define in given}
+    names = {_name_of(define) for define in given}
     if "RD_INSTALL_RPATH" not in names:
         yield "RD_INSTALL_RPATH=ON"
     spec = importlib.util.find_spec("openvino")
@@ -174,6 +194,10 @@ def _found_here(given: tuple[str, ...]) -> Iterator[str]:
         folder = Path(spec.submodule_search_locations[0]) / "cmake"
         if (folder / "OpenVINOConfig.cmake").is_file():
             yield f"OpenVINO_DIR={folder}"
+
+
+def _name_of(define: str) -> str:
+    return re.split("[:=]", define)[0]
 
 
 def _folder_of(cache: Path, sources: Path) -> Path:

@@ -59,7 +59,9 @@ def read_private_key(file: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except Exception as error:  # ValueError, TypeError (a passphrase), UnsupportedAlgorithm
-        raise ConfigError(f"{file} is no private key in PEM without a passphrase: {error}", remedy=remedy) from error
+        raise ConfigError(
+            f"{file} is no private key in PEM without a passphrase, but {_looks_like(data)}", remedy=remedy
+        ) from error
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{file} is a key of {_algorithm(key)}, expected Ed25519", remedy=remedy)
     return key
@@ -77,7 +79,7 @@ def read_public_key(file: Path) -> Ed25519PublicKey:
     try:
         key = serialization.load_pem_public_key(data)
     except Exception as error:  # as above
-        raise ConfigError(f"{file} is no public key in PEM: {error}", remedy=remedy) from error
+        raise ConfigError(f"{file} is no public key in PEM, but {_looks_like(data)}", remedy=remedy) from error
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise ConfigError(f"{file} is a key of {_algorithm(key)}, expected Ed25519", remedy=remedy)
     return key
@@ -102,6 +104,14 @@ def verifies(signature: bytes, data: bytes, key: Ed25519PublicKey) -> bool:
 def key_fingerprint(key: Ed25519PublicKey) -> str:
     """SHA-256 of the 32 bytes of a public key, to compare by eye."""
     return sha256_of_bytes(key.public_bytes_raw())
+
+
+def _looks_like(data: bytes) -> str:
+    """What was given in place of a key; the library's own words are of framing and delimiters."""
+    for kind in ("ENCRYPTED PRIVATE KEY", "PRIVATE KEY", "PUBLIC KEY", "CERTIFICATE"):
+        if f"{kind}-----".encode() in data:
+            return f"PEM of the kind {kind}"
+    return f"begins with {data[:12]!r}"
 
 
 def _algorithm(key: Any) -> str:

@@ -84,3 +84,53 @@ def test_the_time_of_source_date_epoch(made, tmp_path, monkeypatch):
     assert json.loads(done.stdout)["version"] == "1970-01-02"
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "noon")
     assert run(engine, "--out", tmp_path / "y.bundle").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("verfy", "x"), "did you mean 'verify'?"),
+        (("{folder}",), "is a folder, a file was expected"),
+        (("{onnx}", "--version", " "), "the version of the bundle is empty"),
+        (("{onnx}", "--triton", "t.toml"), "--triton is for --format triton"),
+        (
+            ("{bundle}", "--format", "triton", "--archive", "--golden", "g.png"),
+            "--golden, --archive and --format triton",
+        ),
+        (("unpack", "{bundle}", "--out", "{folder}/u.bundle"), "is a folder, an archive was expected"),
+        (("sign", "{onnx}", "--key", "{key}"), "is a file, the folder of a bundle was expected"),
+        (("sign", "nowhere", "--key", "{key}"), "nowhere: no such folder"),
+        (("sign", "{bundle}", "--key", "{public}"), "but PEM of the kind PUBLIC KEY"),
+        (("verify", "{bundle}", "--public-key", "{key}"), "but PEM of the kind PRIVATE KEY"),
+    ],
+)
+def test_wrong_use_is_told_in_our_words(made, tmp_path, arguments, message):
+    folder, _ = made
+    key = tmp_path / "key.pem"
+    assert run("keygen", "--out", key).exit_code == 0
+    places = {"folder": folder, "onnx": folder / "small.fp32.onnx", "bundle": folder / "small.bundle"}
+    places |= {"key": key, "public": tmp_path / "key.pub.pem"}
+    done = run(*(argument.format(**places) for argument in arguments))
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+
+
+def test_wrong_usage_shows_the_command_that_was_typed():
+    done = run()
+    assert done.exit_code == 2
+    assert "bundle [OPTIONS]" in done.output and "bundle files" not in done.output
+
+
+def test_a_bundle_signed_later_is_packed_again(made, tmp_path):
+    bundle = shutil.copytree(made[0] / "small.bundle", tmp_path / "b.bundle")
+    shutil.copy(made[0] / "small.bundle.tar.gz", tmp_path / "b.bundle.tar.gz")
+    keys = json.loads(run("keygen", "--out", tmp_path / "key.pem", "--json").stdout)
+    first = run("sign", bundle, "--key", keys["private_key"])
+    assert "add --archive to pack it again" in first.output
+    unsigned = run("verify", tmp_path / "b.bundle.tar.gz", "--public-key", keys["public_key"], "--no-run")
+    assert unsigned.exit_code == 1
+    signed = json.loads(run("sign", bundle, "--key", keys["private_key"], "--archive", "--json").stdout)
+    assert signed["public_key_sha256"] == keys["public_key_sha256"]
+    assert run("verify", signed["archive"], "--public-key", keys["public_key"], "--no-run").exit_code == 0
+    done = json.loads(run("unpack", signed["archive"], "--out", tmp_path / "u.bundle", "--json").stdout)
+    assert (done["name"], done["num_files"]) == ("small", 5)

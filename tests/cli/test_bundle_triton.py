@@ -4,8 +4,10 @@ import json
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from resnet_deploy.cli.bundle_triton import is_repository, verify_repository, write_repository
+from resnet_deploy.cli.main import app
 from resnet_deploy.core.errors import ConfigError
 from tests.ship.triton_bundles import make_bundle
 
@@ -51,3 +53,15 @@ def test_a_repository_is_verified_and_a_changed_one_fails(tmp_path, capsys):
         verify_repository(folder, json=False)
     assert caught.value.exit_code == 1
     assert "net/config.pbtxt was changed" in capsys.readouterr().err
+    with pytest.raises(typer.Exit):
+        verify_repository(folder, json=True)
+    said = json.loads(capsys.readouterr().out)
+    assert not said["passed"] and "net/config.pbtxt was changed" in said["problem"]
+
+
+def test_a_signature_of_a_repository_can_not_be_asked_for(tmp_path):
+    make_bundle(tmp_path / "net.bundle")
+    write_repository([tmp_path / "net.bundle"], None, None, force=False, json=False)
+    done = CliRunner().invoke(app, ["bundle", "verify", str(tmp_path / "net.triton"), "--public-key", "key.pub.pem"])
+    assert done.exit_code == 2
+    assert "is a repository for Triton, which has no signature" in " ".join(done.output.split())

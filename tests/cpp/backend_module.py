@@ -50,6 +50,7 @@ class _Source(ctypes.Structure):
         ("num_threads", ctypes.c_int32),
         ("log", _LOG),
         ("log_user", ctypes.c_void_p),
+        ("hardware_compatible", ctypes.c_int32),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -165,6 +166,7 @@ def test_help_and_wrong_usage(cpp_programs, program):
     nothing = run(cpp_programs / program)
     assert (nothing.returncode, nothing.stdout) == (2, b"")
     assert f"usage: {program} ".encode() in nothing.stderr
+    assert nothing.stderr.count(b"\n") <= 3  # a message, not a manual
 
 
 @pytest.mark.parametrize(
@@ -175,8 +177,13 @@ def test_help_and_wrong_usage(cpp_programs, program):
         ("classify", ("--colour", "x", "y"), "unknown option --colour"),
         ("classify", ("x", "y", "-k"), "-k needs a value"),
         ("raw_frames", ("--size", "64", "x"), '--size is "64", WxH'),
-        ("raw_frames", ("--size", "64x48", "--format", "yuv", "x"), "unknown --format yuv"),
-        ("raw_frames", ("--size", "64x48", "x", "nowhere.rgb"), "nowhere.rgb: no such file"),
+        (
+            "raw_frames",
+            ("--size", "64x48", "--format", "yuv", "x"),
+            '--format is "yuv", one of rgb, bgr, gray, rgba, bgra',
+        ),
+        ("raw_frames", ("x",), "--size is missing, WxH such as 1280x720"),
+        ("raw_frames", ("--size", "64x48", "x", "nowhere.rgb"), "nowhere.rgb: No such file or directory"),
         ("watch_folder", ("x", "nowhere"), "nowhere: no such folder"),
     ],
 )
@@ -197,3 +204,30 @@ def test_a_backend_that_is_not_there_is_exit_code_3(cpp_programs, bundle, photos
     done = run(cpp_programs / "classify", "--backends", "abacus", bundle, photos[0])
     assert done.returncode == 3
     assert b"RD_NO_BACKEND" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "file, message", [("/dev/null", "there is no frame"), (".", "can not be read: Is a directory")]
+)
+def test_frames_that_do_not_come_are_an_error(cpp_programs, bundle, file, message):
+    done = run(cpp_programs / "raw_frames", "--size", "8x8", bundle, file)
+    assert done.returncode == 2
+    assert message in done.stderr.decode()
+
+
+def test_a_frame_larger_than_the_memory_is_said(cpp_programs, bundle):
+    done = run(cpp_programs / "raw_frames", "--size", "99999x99999", bundle, "/dev/null", preexec_fn=_little_memory)
+    assert (done.returncode, done.stderr) == (4, b"error: out of memory; use smaller images, fewer at once\n")
+
+
+def _little_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, 16 * 2**30))
+
+
+@pytest.mark.parametrize("program", ["classify", "c_consumer"])
+def test_answers_that_do_not_fit_on_the_disk_are_an_error(cpp_programs, bundle, photos, program):
+    command = [cpp_programs / program, bundle, photos[0]]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, timeout=120)
+    assert done.returncode == 4
+    assert b"could not be written to the standard output" in done.stderr

@@ -9,7 +9,7 @@ import tracemalloc
 
 import pytest
 
-from resnet_deploy.core.errors import ArtifactError, ConfigError
+from resnet_deploy.core.errors import ArtifactError, ConfigError, ResnetDeployError
 from resnet_deploy.ship.archive import unpack, write_archive
 from resnet_deploy.ship.checks import is_whole
 from tests.ship.archive_mutations import mutate_archive
@@ -64,7 +64,7 @@ def test_a_link_in_place_of_the_target_is_not_followed(sound, tmp_path):
     archive = write_archive(sound, tmp_path / "a.tar.gz")
     (tmp_path / "real").mkdir()
     (tmp_path / "out.bundle").symlink_to("real")
-    with pytest.raises(ConfigError, match="is no bundle"):
+    with pytest.raises(ConfigError, match="is a link, which is left alone"):
         unpack(archive, tmp_path / "out.bundle", replace=True)
     assert not list((tmp_path / "real").iterdir())
 
@@ -86,8 +86,9 @@ def test_a_bomb_takes_little_memory(sound, tmp_path):
 def test_a_manifest_for_more_than_the_disk_holds_is_refused(sound, tmp_path, monkeypatch):
     archive = write_archive(sound, tmp_path / "a.tar.gz")
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, 5))
-    with pytest.raises(ArtifactError, match="the disk has 5 left"):
+    with pytest.raises(ResnetDeployError, match="the disk has 5 left") as caught:
         unpack(archive, tmp_path / "out.bundle")
+    assert caught.value.exit_code == 4  # as of every full disk
 
 
 def test_no_archive_at_all(tmp_path):

@@ -28,7 +28,7 @@ def test_no_resize_is_zero(sound):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda d: d.update(schema="resnet-deploy/bundle/2"), "schema is 'resnet-deploy/bundle/2', expected 'resnet-deploy/bundle/1'"),
+    (lambda d: d.update(schema="resnet-deploy/bundle/2"), "schema is 'resnet-deploy/bundle/2', this release reads 'resnet-deploy/bundle/1'"),
     (lambda d: d.update(colour="red"), "unknown key 'colour'"),
     (lambda d: d.pop("golden"), "golden"),
     (lambda d: d["preprocess"].pop("version"), "version"),

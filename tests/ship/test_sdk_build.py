@@ -68,26 +68,26 @@ def options(tmp_path: Path, **changes) -> SdkBuildOptions:
 
 
 def test_it_configures_builds_and_installs_once(cmake, tmp_path):
-    sdk = build_sdk(options(tmp_path, jobs=3, defines=("TENSORRT_ROOT=/opt/trt",)))
+    sdk = build_sdk(options(tmp_path, jobs=3, defines=("TENSORRT_ROOT=/usr",)))
     configure, build, install = cmake.calls
-    assert f"-S {CPP} " in configure and "-DTENSORRT_ROOT=/opt/trt" in configure
+    assert f"-S {CPP} " in configure and "-DTENSORRT_ROOT=/usr" in configure
     assert build.endswith("--parallel 3")
     assert install.endswith(f"--prefix {sdk.prefix}.part")  # renamed when all is there
     assert sdk.backends == ("openvino",)
     assert (sdk.prefix / "lib" / "libresnet_deploy.so").is_symlink()
-    assert installed_sdk(tmp_path / "cache") == sdk == build_sdk(options(tmp_path, defines=("TENSORRT_ROOT=/opt/trt",)))
+    assert installed_sdk(tmp_path / "cache") == sdk == build_sdk(options(tmp_path, defines=("TENSORRT_ROOT=/usr",)))
     assert len(cmake.calls) == 3
-    build_sdk(options(tmp_path, defines=("TENSORRT_ROOT=/opt/trt",), force=True))
+    build_sdk(options(tmp_path, defines=("TENSORRT_ROOT=/usr",), force=True))
     assert len(cmake.calls) == 6
 
 
 def test_openvino_of_this_environment_is_found_unless_one_is_given(cmake, tmp_path):
     pytest.importorskip("openvino")
     build_sdk(options(tmp_path))
-    build_sdk(options(tmp_path, defines=("OpenVINO_DIR:PATH=/opt/ov",)))
+    build_sdk(options(tmp_path, defines=("OpenVINO_DIR:PATH=/usr",)))
     found, given = (call for call in cmake.calls if call.startswith("-S"))
     assert "/openvino/cmake" in found
-    assert "-DOpenVINO_DIR:PATH=/opt/ov" in given and "/openvino/cmake" not in given
+    assert "-DOpenVINO_DIR:PATH=/usr" in given and "/openvino/cmake" not in given
 
 
 @pytest.mark.parametrize("step", ["configure", "build", "install"])
@@ -220,3 +220,11 @@ def test_a_wheel_carries_the_sources(tmp_path):
 
 def test_a_checkout_gives_its_own_sources():
     assert sdk_sources() == CPP
+
+
+def test_a_runtime_that_is_not_where_it_was_said_is_told(tmp_path, cmake):
+    with pytest.raises(ConfigError, match=r"TENSORRT_ROOT is .*nowhere: no such folder, so the backend tensorrt would"):
+        SdkBuildOptions(cache=tmp_path, defines=(f"TENSORRT_ROOT={tmp_path / 'nowhere'}",))
+    (tmp_path / "empty").mkdir()
+    sdk = build_sdk(SdkBuildOptions(cache=tmp_path / "cache", defines=(f"TENSORRT_ROOT:PATH={tmp_path / 'empty'}",)))
+    assert sdk.left_out == ("tensorrt",)  # openvino was built by the stand-in

@@ -16,12 +16,15 @@ void check_capability(const rd_model_source& source, const CudaDevice& device) {
   const std::int32_t* const begin = source.compute_capabilities;
   const std::int32_t* const end = begin + source.num_compute_capabilities;
   if (begin == end || std::find(begin, end, device.compute_capability()) != end) return;
+  const bool is_compatible = source.hardware_compatible != 0;
+  if (is_compatible && device.compute_capability() >= *std::min_element(begin, end)) return;
   std::string wanted;
   for (const std::int32_t* one = begin; one != end; ++one) {
     wanted += (wanted.empty() ? "" : ", ") + text_of_capability(*one);
   }
   throw Failure(RD_WRONG_GPU, std::string(source.file) + ": the engine was built for compute capability " + wanted +
-                                  ", " + device.name() + " has " + text_of_capability(device.compute_capability()) +
+                                  (is_compatible ? " and later, " : ", ") + device.name() + " has " +
+                                  text_of_capability(device.compute_capability()) +
                                   "; build an engine for it and add it to the bundle");
 }
 

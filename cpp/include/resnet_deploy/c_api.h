@@ -3,8 +3,8 @@
  * Rules that hold for the whole file:
  *  - Every function that can fail returns rd_status; rd_last_error() then has one message for the calling thread:
  *    what failed, what was got, what was expected, and the remedy.
- *  - Handles are opaque. rd_engine and rd_batcher may be used from any number of threads at once; an rd_session, from one
- *    thread at a time.
+ *  - Handles are opaque. rd_engine and rd_batcher may be used from any number of threads at once; an rd_session,
+ *    from one thread at a time.
  *  - A struct that a caller fills begins with struct_size = sizeof(the struct); rd_..._init() sets it and the defaults.
  *    A newer library reads an older, shorter struct and takes defaults for what is missing.
  *  - Strings are UTF-8, zero-terminated. A string that comes out lives as long as the handle it came from.
@@ -177,7 +177,8 @@ typedef struct rd_class {
 
 /* max_batch: images that it can run at once; 1 or more. Longer lists are run in several batches. */
 RD_API rd_status rd_session_create(rd_engine* engine, int32_t max_batch, rd_session** out);
-RD_API void rd_session_destroy(rd_session* session); /* waits for what was submitted; NULL is fine */
+/* Waits for what was submitted; not from a callback; NULL is fine. */
+RD_API void rd_session_destroy(rd_session* session);
 
 /* The k most probable classes of each image, best first; among equals the lower index. `out` holds num_images * k. */
 RD_API rd_status rd_classify(rd_session* session, const rd_image* images, size_t num_images, int32_t k, rd_class* out);
@@ -187,10 +188,12 @@ RD_API rd_status rd_run(rd_session* session, const float* input, size_t num_imag
 RD_API rd_status rd_run_images(rd_session* session, const rd_image* images, size_t num_images, float* output);
 
 /* Called once for each request, from a thread of the library. `classes` [num_images * k] lives during the call. */
-typedef void (*rd_done_fn)(void* user, rd_status status, const char* error, const rd_class* classes, size_t num_classes);
+typedef void (*rd_done_fn)(void* user, rd_status status, const char* error, const rd_class* classes,
+                           size_t num_classes);
 
 /* As rd_classify, but returns at once: pixels are prepared in this call (the images need not live longer), the network
- * runs on a thread of the session, in order. Other calls on the session wait for it. */
+ * runs on a thread of the session, in order. Other calls on the session wait for it. At most 256 requests wait; more
+ * are refused with RD_BUSY. No call on the session from a callback. */
 RD_API rd_status rd_session_submit(rd_session* session, const rd_image* images, size_t num_images, int32_t k,
                                    rd_done_fn done, void* user);
 
@@ -208,7 +211,8 @@ typedef struct rd_batcher_options {
   int32_t max_batch;    /* 8 */
   int32_t max_delay_us; /* a request waits no longer than this for others: 2000 */
   int32_t num_sessions; /* batches that run at the same time: 1 */
-  int32_t capacity;     /* requests that may wait; more are refused with RD_BUSY: 1024 */
+  /* Requests that may wait; more are refused with RD_BUSY: 1024. Each holds its prepared input, 602 kB at 224 x 224. */
+  int32_t capacity;
 } rd_batcher_options;
 
 typedef struct rd_batcher_stats {

@@ -56,6 +56,8 @@ json parse_json(std::string_view text, const std::string& name) {
     refuse(name, std::to_string(text.size()) + " bytes, at most " + std::to_string(kMaxJsonBytes) + " are read");
   }
   if (text.substr(0, 3) == "\xef\xbb\xbf") refuse(name, "begins with a byte order mark, expected plain UTF-8");
+  // nlohmann-json takes a NUL for the end, and would not look at what follows
+  if (text.find('\0') != std::string_view::npos) refuse(name, "holds a NUL byte, expected plain UTF-8");
   Watch watch(name);
   try {
     return json::parse(text.begin(), text.end(), [&watch](int depth, json::parse_event_t event, json& parsed) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cfloat>
+#include <regex>
 #include <set>
 
 #include "bundle/bundle_path.h"
@@ -39,6 +40,17 @@ std::string read_name(JsonFields& fields, const std::string& field) {
   auto text = fields.text(field);
   if (text.empty()) fields.refuse(field, "empty", "a name");
   return text;
+}
+
+// A time in ISO 8601 as the bundle's maker writes it: 2026-01-31T23:59:59, a fraction and an offset (or Z) as wanted.
+void read_time(JsonFields& fields, const std::string& field) {
+  static const std::regex kTime(
+      "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+      "[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?");
+  const auto text = fields.text(field, 64);
+  if (!std::regex_match(text, kTime)) {
+    fields.refuse(field, "\"" + text + "\"", "a time in ISO 8601 such as \"2026-01-31T23:59:59+00:00\"");
+  }
 }
 
 void read_net(JsonFields fields, Manifest& manifest) {
@@ -220,7 +232,7 @@ Manifest parse_manifest(std::string_view text) {
     fields.refuse("name", "\"" + manifest.name + "\"", "one part of a path, of A-Z a-z 0-9 . _ -");
   }
   manifest.version = read_name(fields, "version");
-  read_name(fields, "created");
+  read_time(fields, "created");
   fields.object("made_by").check_texts(kMaxMadeBy, 800);
   read_net(fields.object("net"), manifest);
   manifest.preprocess = read_preprocess(fields.object("preprocess"));

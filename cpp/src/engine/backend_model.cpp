@@ -45,10 +45,9 @@ BackendModel::BackendModel(const rd_backend& backend, const BundleModel& model, 
   source.format = model.format.c_str();
   source.product = model.product.c_str();
   source.version = model.version.c_str();
-  if (!model.hardware_compatible) {  // else the list is what it was built for, not all that it runs on
-    source.compute_capabilities = model.compute_capabilities.data();
-    source.num_compute_capabilities = model.compute_capabilities.size();
-  }
+  source.compute_capabilities = model.compute_capabilities.data();
+  source.num_compute_capabilities = model.compute_capabilities.size();
+  source.hardware_compatible = model.hardware_compatible ? 1 : 0;
   source.input_name = model.input_name.c_str();
   source.output_name = model.output_name.c_str();
   source.input_element = model.takes_pixels ? RD_UINT8 : RD_FLOAT32;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "error.h"
+#include "pixels/graph_size.h"
 #include "pixels/image.h"
 #include "pixels/preprocess.h"
 
@@ -31,7 +32,9 @@ std::byte* TensorBuffer::reserve(std::size_t num_bytes) {
 
 Dims InputLayout::image_dims(const rd_image& image) const {
   const auto view = checked_view(image);
-  return takes_pixels_ ? Dims{1, view.height, view.width, 3} : prepared_dims(1);
+  if (!takes_pixels_) return prepared_dims(1);
+  check_size_for_graph(view.height, view.width, spec_);
+  return {1, view.height, view.width, 3};
 }
 
 std::size_t InputLayout::num_bytes(const Dims& dims) const {

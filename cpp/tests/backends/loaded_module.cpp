@@ -59,6 +59,7 @@ OpenModel::OpenModel(const LoadedModule& module, const Source& source) : table(m
   given.version = source.version.c_str();
   given.compute_capabilities = source.compute_capabilities.data();
   given.num_compute_capabilities = source.compute_capabilities.size();
+  given.hardware_compatible = source.hardware_compatible ? 1 : 0;
   given.input_name = source.input_name.c_str();
   given.output_name = source.output_name.c_str();
   given.input_element = source.input_element;

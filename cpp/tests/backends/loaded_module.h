@@ -31,6 +31,7 @@ struct Source {
   std::string product;
   std::string version;
   std::vector<std::int32_t> compute_capabilities;
+  bool hardware_compatible = false;
   std::string input_name = "images";
   std::string output_name = "logits";
   rd_element input_element = RD_FLOAT32;

@@ -70,6 +70,27 @@ TEST_CASE("the checks come in their order, each naming both sides") {
           {"sums.engine", stand_in_version(), "Stand-in GPU", "8.9", "CUDA 13.0", "not an engine"});
 }
 
+TEST_CASE("a hardware compatible engine runs on its smallest compute capability and above") {
+  Source source = source_of(engine_of_floats());
+  source.compute_capabilities = {89, 80};
+  const int own = control().capability;
+  const auto opens_on = [&](int capability) {
+    control().capability = capability;
+    return OpenModel(module_under_test(), source).outcome.status;
+  };
+  source.hardware_compatible = true;
+  CHECK(opens_on(80) == RD_OK);
+  CHECK(opens_on(86) == RD_OK);
+  CHECK(opens_on(90) == RD_OK);
+  CHECK(opens_on(75) == RD_WRONG_GPU);
+  refused(source, RD_WRONG_GPU, {"8.9, 8.0 and later", "Stand-in GPU has 7.5"});
+  source.hardware_compatible = false;
+  CHECK(opens_on(80) == RD_OK);
+  CHECK(opens_on(90) == RD_WRONG_GPU);
+  CHECK(opens_on(86) == RD_WRONG_GPU);
+  control().capability = own;
+}
+
 TEST_CASE("what the engine has and the manifest says otherwise is refused") {
   StandInEngine engine = engine_of_floats();
   engine.num_outputs = 5;

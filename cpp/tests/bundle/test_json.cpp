@@ -22,6 +22,9 @@ TEST_CASE("JSON that is not strict is refused with a reason") {
   CHECK(reason("{\"a\": \"b\\u0000c\"}").find("control character") != std::string::npos);
   CHECK(reason("{\"a\\u0007\": 1}").find("control character") != std::string::npos);
   CHECK(reason("\xef\xbb\xbf{}").find("byte order mark") != std::string::npos);
+  CHECK(reason(std::string("{}\0", 3)).find("NUL byte") != std::string::npos);
+  CHECK(reason(std::string("{}\0{\"a\": 1}", 11)).find("NUL byte") != std::string::npos);
+  CHECK(reason("{\"a\": \"b\x7f\"}").find("control character") != std::string::npos);
   CHECK(reason("").find("not JSON") != std::string::npos);
   CHECK(reason(std::string(kMaxJsonBytes + 1, ' ')).find("at most 4194304") != std::string::npos);
 }

@@ -63,6 +63,10 @@ const std::vector<Spoiled> kSpoiled = {
        for (int i = 0; i < 80; ++i) m["made_by"][std::to_string(i)] = "1";
      },
      "at most 64"},
+    {"created", [](json& m) { m["created"] = "yesterday"; }, "created is \"yesterday\", expected a time in ISO 8601"},
+    {"created in month 13", [](json& m) { m["created"] = "2026-13-01T00:00:00Z"; }, "ISO 8601"},
+    {"created without a time", [](json& m) { m["created"] = "2026-12-01"; }, "ISO 8601"},
+    {"created with a tail", [](json& m) { m["created"] = "2026-12-01T00:00:00+00:00 x"; }, "ISO 8601"},
     {"no classes", [](json& m) { m["net"]["num_classes"] = 0; },
      "num_classes is 0, expected an integer from 1 to 100000"},
     {"huge classes", [](json& m) { m["net"]["num_classes"] = 1e18; }, "1e+18, expected an integer"},

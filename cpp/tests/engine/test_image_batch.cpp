@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "bundle_writer.h"
@@ -31,6 +32,15 @@ TEST_CASE("pixels share a batch only with those of their size") {
   const InputLayout layout(preprocess_spec(), true);
   const std::vector<rd_image> images{sized(20, 30), sized(30, 20), sized(20, 30), sized(30, 20), sized(20, 30)};
   CHECK(layout.split(images.data(), images.size(), 2) == Batches{{0, 2}, {1, 3}, {4}});
+}
+
+TEST_CASE("a size for which the graph's arithmetic is not exact is refused before anything is run") {
+  const InputLayout in_graph(preprocess_spec(), true);
+  const std::vector<std::uint8_t> pixels(3 * 30000);
+  const rd_image thin{pixels.data(), 30000, 1, 0, RD_RGB8};
+  CHECK(refusal(RD_BAD_IMAGE, [&] { in_graph.split(&thin, 1, 1); }).find("too long for the preprocessing") !=
+        std::string::npos);
+  CHECK(InputLayout(preprocess_spec(), false).split(&thin, 1, 1) == Batches{{0}});
 }
 
 TEST_CASE("pixels are written as RGB without gaps, whatever their format and stride") {

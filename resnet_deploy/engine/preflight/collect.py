@@ -11,6 +11,7 @@ from pathlib import Path
 
 from resnet_deploy.core.artifacts import MANIFEST_SCHEMA
 from resnet_deploy.core.errors import ArtifactError
+from resnet_deploy.core.files import content_file
 
 _PARTIAL_SUFFIX = ".part"
 
@@ -50,7 +51,7 @@ def _is_left_out(path: Path) -> bool:
 
 
 def _described(path: Path) -> Path:
-    file = path.with_suffix("")
+    file = content_file(path.with_suffix(""))  # the manifest of a bundle lies beside its folder
     return file if path.suffix == ".json" and file.is_file() and is_manifest(path) else path
 
 

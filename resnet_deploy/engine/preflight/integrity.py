@@ -10,6 +10,7 @@ from resnet_deploy.core.artifacts import Manifest, manifest_path, read_manifest
 from resnet_deploy.core.errors import ArtifactError
 from resnet_deploy.core.files import sha256_of_file
 from resnet_deploy.engine.header import EngineHeader, read_engine_header
+from resnet_deploy.engine.preflight.bundle_listing import bundle_above
 from resnet_deploy.engine.preflight.check import Check, State
 
 
@@ -28,10 +29,14 @@ def check_header(file: Path) -> tuple[EngineHeader | None, Check]:
 def check_manifest(file: Path, header: EngineHeader | None = None) -> tuple[Manifest | None, Check]:
     """The manifest beside `file` and whether its SHA-256 is the file's; None where it is not this file's manifest.
 
+    The manifest of a file in a bundle is the `bundle.json` above it.
+
     A difference has two causes that call for different remedies: the file was changed, or the manifest is another
     file's. The second is told from its name for the file and from what an engine's header says.
     """
     if not manifest_path(file).is_file():
+        if (bundle := bundle_above(file)) is not None:
+            return None, bundle.check(file)
         return None, _answer(State.NOT_CHECKED, "no manifest beside it, so nothing says which bytes it should have")
     try:
         manifest = read_manifest(file, verify=False)

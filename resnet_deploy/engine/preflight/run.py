@@ -16,8 +16,10 @@ from pathlib import Path
 
 from resnet_deploy.core.artifacts import Manifest
 from resnet_deploy.core.errors import ArtifactError, ConfigError, ResnetDeployError
+from resnet_deploy.core.files import content_file
 from resnet_deploy.engine.cuda_driver import CudaDriver, query_cuda_driver
 from resnet_deploy.engine.header import HEADER_BYTES, foreign_format
+from resnet_deploy.engine.preflight.bundle_listing import BUNDLE_FILE, read_listing
 from resnet_deploy.engine.preflight.check import Check, State
 from resnet_deploy.engine.preflight.collect import collect_files, is_manifest
 from resnet_deploy.engine.preflight.compatibility import (
@@ -293,7 +295,7 @@ def _sanity_check(manifest: Manifest | None) -> Check | None:
 
 
 def _other_answer(file: Path, *, here: bool) -> FileAnswer:
-    if is_manifest(file) and not file.with_suffix("").is_file():
+    if is_manifest(file) and not content_file(file.with_suffix("")).is_file():
         text = f"it is the manifest of {file.with_suffix('').name}, which is not here"
         return FileAnswer(
             file=str(file), kind="manifest", checks=(Check(subject="file", state=State.DAMAGED, text=text),)
@@ -301,6 +303,8 @@ def _other_answer(file: Path, *, here: bool) -> FileAnswer:
     with open(file, "rb") as stream:
         looks = foreign_format(stream.read(64))
     manifest, belongs = check_manifest(file)
+    if file.name == BUNDLE_FILE and (listing := read_listing(file.parent)) is not None:
+        return _bundle_answer(file, listing.missing, belongs)
     if file.suffix == ".onnx" and looks:
         wrong = Check(subject="file", state=State.DAMAGED, text=f"it is no ONNX file, but looks like {looks}")
         return FileAnswer(file=str(file), kind="onnx", checks=(wrong, belongs))
@@ -310,6 +314,12 @@ def _other_answer(file: Path, *, here: bool) -> FileAnswer:
     if manifest is None and belongs.state is State.NOT_CHECKED:
         return FileAnswer(file=str(file), kind="unknown", checks=(belongs,))
     return FileAnswer(file=str(file), kind=manifest.kind if manifest is not None else "file", checks=(belongs,))
+
+
+def _bundle_answer(file: Path, missing: tuple[str, ...], belongs: Check) -> FileAnswer:
+    """Of the list of a bundle's files; those that it has and that are not there are its damage."""
+    lost = Check(subject="files", state=State.DAMAGED, text=f"not there: {', '.join(missing)}")
+    return FileAnswer(file=str(file), kind="bundle", checks=(lost,) if missing else (belongs,))
 
 
 def _fallback_check() -> Check:

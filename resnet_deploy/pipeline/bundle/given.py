@@ -41,9 +41,12 @@ def given_golden(file: Path, preprocess: Preprocess) -> GivenGolden:
         DataError: It can not be decoded, or is smaller than the network's input.
     """
     if not file.is_file():
-        raise ConfigError(f"{file}: no such file", remedy="--golden takes a JPEG or PNG file")
+        what = "is a folder" if file.is_dir() else "no such file"
+        raise ConfigError(f"{file}: {what}", remedy="--golden takes a JPEG or PNG file")
     if (size := file.stat().st_size) > _MAX_GOLDEN_BYTES:
-        raise ConfigError(f"{file} has {size:,} bytes, a golden image at most {_MAX_GOLDEN_BYTES:,}")
+        raise ConfigError(
+            f"{file} has {size:,} bytes, a golden image at most {_MAX_GOLDEN_BYTES:,}", remedy="give a smaller image"
+        )
     data = file.read_bytes()
     name = next((name for magic, name in _NAMES.items() if data.startswith(magic)), None)
     if name is None:
@@ -60,10 +63,15 @@ def read_licence(file: Path) -> str:
     """
     try:
         if file.stat().st_size > _MAX_LICENCE_BYTES:
-            raise ConfigError(f"{file} has {file.stat().st_size:,} bytes, at most {_MAX_LICENCE_BYTES:,} are taken")
+            raise ConfigError(
+                f"{file} has {file.stat().st_size:,} bytes, at most {_MAX_LICENCE_BYTES:,} are taken",
+                remedy="--licence takes a text file",
+            )
         return file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(f"{file}: no such file", remedy="--licence takes a text file") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{file}: is a folder", remedy="--licence takes a text file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file} is not UTF-8 text: {error}", remedy="save the licence as UTF-8 text") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BundleOptions", "BundleResult", "BundledModel", "make_bundle"]
+__all__ = ["BundleOptions", "BundleResult", "BundledModel", "make_bundle", "pack_bundle"]
 
 import time
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ from resnet_deploy.ship.manifest import (
     BundlePreprocess,
     Golden,
 )
+from resnet_deploy.ship.manifest_rules import path_problem
 from resnet_deploy.ship.write import BundleContents, write_bundle
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ class BundleOptions:
     def __post_init__(self) -> None:
         if Path(self.out).suffix != BUNDLE_SUFFIX or not Path(self.out).stem:
             raise ConfigError(f"{self.out}: a bundle is named NAME{BUNDLE_SUFFIX}", remedy=f"--out {self.out}.bundle")
+        if problem := path_problem(Path(self.out).stem):
+            raise ConfigError(
+                f"{self.out}: the name of a bundle travels in it, and {problem}", remedy="--out net.bundle"
+            )
+        if self.version is not None and not self.version.strip():
+            raise ConfigError("the version of the bundle is empty", remedy="leave it away to take the date")
         if self.licence is not None and not self.licence.strip():
             raise ConfigError("the licence text is empty", remedy="say under which terms the weights may be used")
 
@@ -147,7 +154,7 @@ def make_bundle(options: BundleOptions, progress: Progress = NO_PROGRESS) -> Bun
             details=details,
             **record,
         )
-    archive = _archive(options, progress) if options.archive else None
+    archive = pack_bundle(options.out, force=options.force, progress=progress) if options.archive else None
     found = read_manifest(options.out).details
     return BundleResult(
         file=options.out,
@@ -315,12 +322,13 @@ def _warnings(options, sources, manifest: BundleManifest, tests: tuple[MeasuredT
     return found
 
 
-def _archive(options: BundleOptions, progress: Progress) -> Path:
-    out = options.out.with_name(options.out.name + ARCHIVE_SUFFIX)
-    record = {"inputs": {"bundle": options.out}, "options": {"signed": _signature_of(options.out)}}
-    if options.force or not is_up_to_date(out, stage="bundle", **record):
+def pack_bundle(folder: Path, *, force: bool = False, progress: Progress = NO_PROGRESS) -> Path:
+    """The archive beside a bundle's folder, made where it is not there, or not of the bundle as it now is."""
+    out = folder.with_name(folder.name + ARCHIVE_SUFFIX)
+    record = {"inputs": {"bundle": folder}, "options": {"signed": _signature_of(folder)}}
+    if force or not is_up_to_date(out, stage="bundle", **record):
         progress.start(f"write {out.name}", None)
-        write_archive(options.out, out)
+        write_archive(folder, out)
         write_manifest(out, kind="bundle", stage="bundle", **record)
     return out
 

@@ -6,7 +6,7 @@ a wrong pixel path would still be inside of it.
 
 from __future__ import annotations
 
-__all__ = ["GoldenImage", "MeasuredTest", "Setting", "answer_of", "golden_of", "limit_for", "measure_self_tests"]
+__all__ = ["GoldenImage", "MeasuredTest", "Setting", "answer_of", "golden_of", "measure_self_tests"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import numpy as np
 
 from resnet_deploy.core.errors import ConfigError, EngineRunError
 from resnet_deploy.core.progress import NO_PROGRESS, Progress
-from resnet_deploy.core.specs import Precision, Preprocess
+from resnet_deploy.core.specs import Preprocess
 from resnet_deploy.data.preprocess import crop_pixels, normalize
 from resnet_deploy.engine.contract import Runner
 from resnet_deploy.engine.open import open_runner
@@ -27,10 +27,6 @@ from resnet_deploy.ship.manifest import SelfTest
 
 _TIGHTEST = 1 / 16
 """Of `rounding_limit`, which is a bound: a correct kernel is usually a hundred times closer."""
-
-_IN_GRAPH_LIMIT = 2.0**-8
-"""Least limit where the pixels are prepared in the graph: OpenVINO's integer division is off by up to 2 of 255 levels in
-one pixel of a thousand (ONNX Runtime's is exact): 2 / 60 of the pixels' spread times sqrt(0.001) is 0.1 % of the output."""
 
 _SEEDS = range(6)
 _OTHER_SEED = 97
@@ -90,12 +86,6 @@ def answer_of(runner: Runner, image: GoldenImage, preprocess: Preprocess, *, tak
         EngineRunError: It failed, or has not one input and one output [1, K].
     """
     return _run(runner, image.pixels if takes_pixels else normalize(image.crop, preprocess))
-
-
-def limit_for(precision: Precision, *, tf32: bool, takes_pixels: bool) -> float:
-    """What two correct runs may differ by, as a share of the largest output."""
-    limit = rounding_limit(precision, tf32=tf32)
-    return max(limit, _IN_GRAPH_LIMIT) if takes_pixels else limit
 
 
 def measure_self_tests(
@@ -159,7 +149,7 @@ def _measure(runner: Runner, setting: Setting, image: GoldenImage, preprocess: P
         if np.isfinite(answer).all()
     }
     nearest = min(distances, key=distances.__getitem__)
-    bound = limit_for(manifest.precision, tf32=setting.tf32, takes_pixels=manifest.takes_pixels) * largest
+    bound = rounding_limit(manifest.precision, tf32=setting.tf32) * largest
     allowed = float(np.clip(distances[nearest] / DISTINCT, bound * _TIGHTEST, bound))
     info = runner.info
     test = SelfTest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["ModelSource", "find_sources"]
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 from resnet_deploy.core.artifacts import Manifest, manifest_path, read_manifest
@@ -136,7 +136,7 @@ def _check_same(first: ModelSource, other: ModelSource) -> None:
         one, two = getattr(first.manifest, name), getattr(other.manifest, name)
         if one != two:
             raise ArtifactMismatchError(
-                f"{first.file} and {other.file} do not belong into one bundle: {name} is {_short(one)} and {_short(two)}",
+                f"{first.file} and {other.file} do not belong into one bundle: {_difference(name, one, two)}",
                 remedy="name files that were made from the same checkpoint",
             )
     weights = [_checkpoint_of(source) for source in (first, other)]
@@ -154,6 +154,14 @@ def _checkpoint_of(source: ModelSource) -> str | None:
         if (digest := manifest.input_sha256("checkpoint")) is not None:
             return digest
     return None
+
+
+def _difference(name: str, one: object, two: object) -> str:
+    """Of records the fields that differ, else both values."""
+    if not (is_dataclass(one) and type(one) is type(two)):
+        return f"{name} is {_short(one)} and {_short(two)}"
+    pairs = [(field.name, getattr(one, field.name), getattr(two, field.name)) for field in fields(one)]
+    return "; ".join(f"{name}.{field} is {_short(a)} and {_short(b)}" for field, a, b in pairs if a != b)
 
 
 def _short(value: object) -> str:

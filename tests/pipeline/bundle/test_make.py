@@ -101,7 +101,7 @@ def test_an_error_leaves_the_old_bundle(chain, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("change, named", [
-    ({"name": "other"}, "net is"), ({"labels": LABELS[::-1]}, "labels is"), ({"checkpoint": "1" * 64}, "two checkpoints"),
+    ({"name": "other"}, "net.name is small and other"), ({"labels": LABELS[::-1]}, "labels is"), ({"checkpoint": "1" * 64}, "two checkpoints"),
 ])  # fmt: skip
 def test_files_of_two_networks_are_refused(chain, tmp_path, change, named):
     other = write_onnx(tmp_path / "other.onnx", **change)

@@ -10,7 +10,7 @@ from resnet_deploy.core.specs import Precision, Preprocess
 from resnet_deploy.data.preprocess import normalize
 from resnet_deploy.engine.open import open_runner
 from resnet_deploy.engine.sanity.limits import DISTINCT, rounding_limit
-from resnet_deploy.pipeline.bundle.self_tests import Setting, golden_of, limit_for, measure_self_tests
+from resnet_deploy.pipeline.bundle.self_tests import Setting, golden_of, measure_self_tests
 from resnet_deploy.pipeline.bundle.sources import ModelSource
 from resnet_deploy.ship.golden import golden_pixels, golden_size
 from tests.ship.bundles import PIXELS, write_onnx
@@ -99,14 +99,6 @@ def test_a_grey_image_is_told_to_be_blind(tmp_path):
     file, image, test = measured(tmp_path, precision=Precision.INT8, golden=golden_of(grey, PIXELS, name="grey"))
     assert passes(test, answer(file, normalize(image.crop[..., ::-1], PIXELS)))
     assert test.nearest_fault not in ("BGR", "channels in another order")
-
-
-@pytest.mark.parametrize("precision, tf32, in_graph, expected", [
-    (Precision.FP32, False, False, 2.0**-13), (Precision.FP32, True, False, 2.0**-5), (Precision.FP32, False, True, 2.0**-8),
-    (Precision.FP16, False, True, 2.0**-5),
-])  # fmt: skip
-def test_limits(precision, tf32, in_graph, expected):
-    assert limit_for(precision, tf32=tf32, takes_pixels=in_graph) == expected
 
 
 def test_the_golden_image_is_the_same_everywhere_and_exercises_the_resize():
