@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cfloat>
-#include <regex>
+#include <cstdio>
+#include <ctime>
+#include <iomanip>
 #include <set>
+#include <sstream>
 
 #include "bundle/bundle_path.h"
 #include "bundle/json_document.h"
@@ -42,13 +45,26 @@ std::string read_name(JsonFields& fields, const std::string& field) {
   return text;
 }
 
+// "", "Z" or an offset such as "+05:30".
+bool is_offset(const std::string& text) {
+  if (text.empty() || text == "Z") return true;
+  std::istringstream stream(text.substr(1));
+  std::tm offset{};
+  stream >> std::get_time(&offset, "%H:%M");
+  return text.size() == 6 && (text[0] == '+' || text[0] == '-') && !stream.fail() && stream.peek() == EOF;
+}
+
 // A time in ISO 8601 as the bundle's maker writes it: 2026-01-31T23:59:59, a fraction and an offset (or Z) as wanted.
 void read_time(JsonFields& fields, const std::string& field) {
-  static const std::regex kTime(
-      "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-      "[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?");
+  constexpr std::size_t kLength = 19;
   const auto text = fields.text(field, 64);
-  if (!std::regex_match(text, kTime)) {
+  std::istringstream stream(text.substr(0, kLength));
+  std::tm time{};
+  stream >> std::get_time(&time, "%Y-%m-%dT%H:%M:%S");
+  auto rest = text.size() < kLength ? std::string("?") : text.substr(kLength);
+  if (!rest.empty() && rest[0] == '.')
+    rest = rest.substr(std::min(rest.find_first_not_of("0123456789", 1), rest.size()));
+  if (stream.fail() || stream.peek() != EOF || !is_offset(rest)) {
     fields.refuse(field, "\"" + text + "\"", "a time in ISO 8601 such as \"2026-01-31T23:59:59+00:00\"");
   }
 }

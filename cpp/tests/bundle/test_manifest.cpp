@@ -66,6 +66,9 @@ const std::vector<Spoiled> kSpoiled = {
     {"created", [](json& m) { m["created"] = "yesterday"; }, "created is \"yesterday\", expected a time in ISO 8601"},
     {"created in month 13", [](json& m) { m["created"] = "2026-13-01T00:00:00Z"; }, "ISO 8601"},
     {"created without a time", [](json& m) { m["created"] = "2026-12-01"; }, "ISO 8601"},
+    {"created at 25 o'clock", [](json& m) { m["created"] = "2026-12-01T25:00:00Z"; }, "ISO 8601"},
+    {"created with half an offset", [](json& m) { m["created"] = "2026-12-01T00:00:00+05:"; }, "ISO 8601"},
+    {"created with half a fraction", [](json& m) { m["created"] = "2026-12-01T00:00:00.5.5"; }, "ISO 8601"},
     {"created with a tail", [](json& m) { m["created"] = "2026-12-01T00:00:00+00:00 x"; }, "ISO 8601"},
     {"no classes", [](json& m) { m["net"]["num_classes"] = 0; },
      "num_classes is 0, expected an integer from 1 to 100000"},
@@ -133,6 +136,14 @@ const std::vector<Spoiled> kSpoiled = {
 };
 
 }  // namespace
+
+TEST_CASE("a time may have a fraction, an offset, or none") {
+  for (const char* good : {"2026-02-28T23:59:59", "2026-02-28T23:59:59Z", "2026-02-28T23:59:59.123456-05:30"}) {
+    BundleWriter writer;
+    writer.manifest["created"] = good;
+    CHECK_NOTHROW(parse_manifest(writer.manifest_text()));
+  }
+}
 
 TEST_CASE("a spoiled manifest is refused, and the message names the value") {
   for (const auto& spoiled : kSpoiled) {

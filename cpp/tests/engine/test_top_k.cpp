@@ -39,7 +39,8 @@ TEST_CASE("probabilities are the softmax, also of logits that overflow exp") {
 }
 
 TEST_CASE("a softmax output is taken as it is") {
-  const auto best = top({0.25F, 0.75F}, 2, false, {"a", "b"});
+  const std::vector<std::string> labels{"a", "b"};  // they outlive the classes, as those of an engine do
+  const auto best = top({0.25F, 0.75F}, 2, false, labels);
   CHECK(best[0].probability == 0.75F);
   CHECK(std::string(best[0].label) == "b");
 }
