@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "failure.h"
+#include "onnx_check.h"
 #include "onnx_types.h"
 #include "tensors.h"
 
@@ -101,6 +102,7 @@ OrtModel::OrtModel(const rd_model_source& source)
 
 void OrtModel::open(const rd_model_source& source) {
   const OrtApi& api = library_.api();
+  check_onnx({static_cast<const char*>(source.bytes), source.num_bytes}, source.file);
   const char* disabled = has_fp8_weights(source.bytes, source.num_bytes) ? kWrongInFp8 : kAlwaysWrong;
   OrtHolder<OrtSessionOptions> options(api.ReleaseSessionOptions);
   const auto check = [&](OrtStatus* result) { library_.check(result, RD_INTERNAL, file_); };

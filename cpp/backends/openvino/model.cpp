@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "failure.h"
+#include "onnx_check.h"
 #include "tensors.h"
 
 namespace resnet_deploy::backend {
@@ -42,9 +43,10 @@ ov::AnyMap settings(std::int32_t num_threads) {
 }
 
 ov::CompiledModel compile(const rd_model_source& source) {
+  const std::string bytes(static_cast<const char*>(source.bytes), source.num_bytes);
+  check_onnx(bytes, source.file);
   try {
     ov::Core core;
-    const std::string bytes(static_cast<const char*>(source.bytes), source.num_bytes);
     return core.compile_model(core.read_model(bytes, ov::Tensor()), "CPU", settings(source.num_threads));
   } catch (const std::exception& error) {
     throw Failure(RD_ENGINE_REFUSED, std::string(source.file) + ": " + version() +

@@ -128,10 +128,13 @@ TEST_CASE("what the manifest says and the file has not is refused with both") {
 TEST_CASE("bytes that are no network are refused") {
   Source source = of_floats();
   source.bytes = "no network";
-  refused(source, RD_ENGINE_REFUSED, {"sums.onnx", RD_RUNTIME});
+  refused(source, RD_DAMAGED, {"sums.onnx", "no protobuf message"});
   source = of_floats();
   source.bytes.resize(source.bytes.size() / 2);
-  refused(source, RD_ENGINE_REFUSED, {"sums.onnx"});
+  refused(source, RD_DAMAGED, {"sums.onnx", "no protobuf message"});
+  source = of_floats();
+  source.bytes.replace(source.bytes.find("MatMul"), 6, "NatMul");  // holds together, and is no operator
+  refused(source, RD_ENGINE_REFUSED, {"sums.onnx", RD_RUNTIME});
   source.bytes.clear();
   refused(source, RD_INVALID_ARGUMENT, {"lacks a field"});
 }
