@@ -1,5 +1,6 @@
 #include "bundle/engine_header.h"
 
+#include <algorithm>
 #include <array>
 
 #include "error.h"
@@ -77,6 +78,14 @@ void check_engine_header(std::string_view bytes, const BundleModel& model) {
     refuse(model.path, "bundle.json says compute capability " + std::to_string(capability / 10) + "." +
                            std::to_string(capability % 10) + ", its header's mask " +
                            std::to_string(header.target_mask) + " does not have it");
+  }
+  const auto& said = model.compute_capabilities;
+  for (const auto& target : kTargets) {
+    if ((header.target_mask & target.bit) == 0) continue;
+    if (std::find(said.begin(), said.end(), target.capability) != said.end()) continue;
+    refuse(model.path, "its header's mask " + std::to_string(header.target_mask) + " has compute capability " +
+                           std::to_string(target.capability / 10) + "." + std::to_string(target.capability % 10) +
+                           ", bundle.json does not say it");
   }
 }
 

@@ -40,6 +40,7 @@ TEST_CASE("the header's product, version, length and targets are compared") {
   has(header_refusal(engine_file("vtrt", "1.7.1.115", 0x04), model), "version 1.7.1.115, bundle.json says 1.7.1.116");
   has(header_refusal(engine_file("vtrt", "1.7.1.116", 0x04) + "x", model), "header says 200 bytes, the file has 201");
   has(header_refusal(engine_file("vtrt", "1.7.1.116", 0x08), model), "compute capability 8.6, its header's mask 8");
+  has(header_refusal(engine_file("vtrt", "1.7.1.116", 0x0c), model), "mask 12 has compute capability 8.9, bundle.json");
   has(header_refusal("\x89PNG", model), "is not a TensorRT engine");
   has(header_refusal("", model), "is not a TensorRT engine");
   has(header_refusal("vtrt", model), "cut off: 4 bytes");

@@ -166,6 +166,7 @@ TEST_CASE("an engine whose header is not what the manifest says is damage") {
   model["format"] = "engine";
   model["product"] = "tensorrt-rtx";
   model["version"] = "1.7.1.116";
+  model["compute_capabilities"] = {"8.6"};
   writer.files["engines/x.engine"] = engine_file("vtrt", "1.6.1.5", 0x04);
   says(open_refusal(RD_DAMAGED, writer.write(folder.path() / "wrong")), "version 1.6.1.5, bundle.json says 1.7.1.116");
   writer.files["engines/x.engine"] = engine_file("vtrt", "1.7.1.116", 0x04);

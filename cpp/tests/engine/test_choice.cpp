@@ -38,7 +38,8 @@ TEST_CASE("engines that no backend asked for takes are passed over, and do not s
   engine_model["format"] = "engine";
   engine_model["product"] = "tensorrt-rtx";
   engine_model["version"] = "1.7.1.116";
-  writer.files["x.engine"] = engine_file("vtrt", "1.7.1.116", 0x7e);
+  engine_model["compute_capabilities"] = {"8.6"};
+  writer.files["x.engine"] = engine_file("vtrt", "1.7.1.116", 0x04);
   writer.manifest["models"] = {engine_model, writer.manifest["models"][0]};
   says(refusal_of(RD_ENGINE_REFUSED, [&] { open_tiny(writer); }), "x.engine by fake: does not take tensorrt-rtx files");
   writer.files["model.onnx"] = "fake:\n";
