@@ -98,16 +98,7 @@ rd_status enqueue(void* session, const void* input, const std::int64_t dims[4], 
 }
 
 using FakeEntry = Entry<FakeModel, FakeSession>;
-constexpr rd_backend kBackend = {sizeof(rd_backend),
-                                 RD_BACKEND_ABI,
-                                 "fake",
-                                 takes,
-                                 FakeEntry::open,
-                                 FakeEntry::close,
-                                 FakeEntry::create_session,
-                                 FakeEntry::destroy_session,
-                                 FakeEntry::run,
-                                 enqueue};
+constexpr rd_backend kBackend = FakeEntry::table("fake", takes, enqueue);
 
 }  // namespace
 

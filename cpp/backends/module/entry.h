@@ -39,6 +39,13 @@ struct Entry {
                        rd_backend_error* error) {
     return guarded(error, RD_RUN_FAILED, [&] { static_cast<Session*>(session)->run(input, dims, output); });
   }
+
+  // What rd_backend_entry gives; without `enqueue` the backend has no device memory.
+  static constexpr rd_backend table(const char* name, decltype(rd_backend::takes) takes,
+                                    decltype(rd_backend::enqueue) enqueue = nullptr) {
+    return {sizeof(rd_backend), RD_BACKEND_ABI,  name, takes,  open, close,
+            create_session,     destroy_session, run,  enqueue};
+  }
 };
 
 }  // namespace resnet_deploy::backend

@@ -10,16 +10,7 @@ using Functions = resnet_deploy::backend::Entry<resnet_deploy::backend::OrtModel
 
 std::int32_t takes(const char* format, const char*) { return std::strcmp(format, "onnx") == 0 ? 1 : 0; }
 
-constexpr rd_backend kBackend = {sizeof(rd_backend),
-                                 RD_BACKEND_ABI,
-                                 "onnxruntime",
-                                 takes,
-                                 Functions::open,
-                                 Functions::close,
-                                 Functions::create_session,
-                                 Functions::destroy_session,
-                                 Functions::run,
-                                 nullptr};
+constexpr rd_backend kBackend = Functions::table("onnxruntime", takes);
 
 }  // namespace
 

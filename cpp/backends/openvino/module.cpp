@@ -11,16 +11,7 @@ using Functions =
 
 std::int32_t takes(const char* format, const char*) { return std::strcmp(format, "onnx") == 0 ? 1 : 0; }
 
-constexpr rd_backend kBackend = {sizeof(rd_backend),
-                                 RD_BACKEND_ABI,
-                                 "openvino",
-                                 takes,
-                                 Functions::open,
-                                 Functions::close,
-                                 Functions::create_session,
-                                 Functions::destroy_session,
-                                 Functions::run,
-                                 nullptr};
+constexpr rd_backend kBackend = Functions::table("openvino", takes);
 
 }  // namespace
 

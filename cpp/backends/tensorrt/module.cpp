@@ -23,16 +23,7 @@ rd_status enqueue(void* session, const void* input, const std::int64_t dims[4], 
   });
 }
 
-constexpr rd_backend kBackend = {sizeof(rd_backend),
-                                 RD_BACKEND_ABI,
-                                 resnet_deploy::backend::kBackendName,
-                                 takes,
-                                 Functions::open,
-                                 Functions::close,
-                                 Functions::create_session,
-                                 Functions::destroy_session,
-                                 Functions::run,
-                                 enqueue};
+constexpr rd_backend kBackend = Functions::table(resnet_deploy::backend::kBackendName, takes, enqueue);
 
 }  // namespace
 

@@ -19,7 +19,7 @@ constexpr const char* kManifestFile = "bundle.json";
 constexpr const char* kSignatureFile = "bundle.sig";
 
 // Read once, into memory: what is parsed is what the signature is checked over.
-std::string read_manifest_text(const FileDescriptor& folder) {
+std::string read_manifest_text(const FileDescriptor& folder, const std::string& path) {
   try {
     const MappedFile file(folder, kManifestFile);
     if (file.bytes().size() > kMaxJsonBytes) {
@@ -29,7 +29,7 @@ std::string read_manifest_text(const FileDescriptor& folder) {
     return std::string(file.bytes());
   } catch (const Error& error) {
     if (error.status() != RD_NOT_FOUND) throw;
-    throw Error(RD_NOT_FOUND, std::string(error.what()) + ", or make one with `resnet-deploy bundle`");
+    throw Error(RD_NOT_FOUND, path + ": " + error.what() + ", or make one with `resnet-deploy bundle`");
   }
 }
 
@@ -62,7 +62,7 @@ std::string read_signature(const FileDescriptor& folder, const std::vector<std::
 
 Bundle::Bundle(const std::string& path, std::string_view public_key_pem, StageClock& clock) {
   const auto folder = open_folder(path);
-  const auto text = read_manifest_text(folder);
+  const auto text = read_manifest_text(folder, path);
   manifest_ = parse_manifest(text);
   clock.lap("manifest");
   const auto found = list_files(folder);

@@ -2,7 +2,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 #include <vector>
 
 #include "error.h"
@@ -21,13 +23,17 @@ std::vector<uint8_t> read_file(const std::string& path) {
     throw Error(RD_NOT_FOUND, path + ": can not be opened (" + std::strerror(errno) + "); check the path");
   }
   const std::streamoff size = file.tellg();
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    throw Error(RD_BAD_IMAGE, path + ": is a folder, expected a JPEG or PNG file; name the files in it");
+  }
   if (size < 0 || size > kMaxFileBytes) {
     throw Error(RD_BAD_IMAGE, path + ": is no image file of at most " + std::to_string(kMaxFileBytes) + " bytes");
   }
   std::vector<uint8_t> bytes(static_cast<size_t>(size));
   file.seekg(0);
   file.read(reinterpret_cast<char*>(bytes.data()), size);
-  if (!file) throw Error(RD_BAD_IMAGE, path + ": can not be read; a folder, or a failing disk");
+  if (!file) throw Error(RD_BAD_IMAGE, path + ": can not be read; is the disk failing?");
   return bytes;
 }
 

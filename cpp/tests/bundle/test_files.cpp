@@ -56,7 +56,7 @@ TEST_CASE("a whole bundle opens, with its labels") {
 TEST_CASE("what is not a bundle's folder is not found") {
   const TemporaryFolder folder;
   says(open_refusal(RD_NOT_FOUND, folder.path() / "gone"), "No such file");
-  says(open_refusal(RD_NOT_FOUND, folder.path()), "bundle.json: not there");
+  says(open_refusal(RD_NOT_FOUND, folder.path()), folder.path().string() + ": bundle.json: not there");
   write_file(folder.path() / "archive.tar.gz", "x");
   says(open_refusal(RD_NOT_FOUND, folder.path() / "archive.tar.gz"), "not a folder; unpack");
 }

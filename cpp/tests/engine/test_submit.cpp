@@ -82,6 +82,11 @@ struct CSession {
   rd_session* session = nullptr;
 };
 
+// A rd_log_fn; `user` is a std::string.
+void keep_errors(void* user, rd_log_level level, const char* text) {
+  if (level == RD_LOG_ERROR) *static_cast<std::string*>(user) += text;
+}
+
 }  // namespace
 
 TEST_CASE("callbacks come in order, and all have come when another call returns") {
@@ -113,12 +118,7 @@ TEST_CASE("destroying a session runs what was submitted") {
 
 TEST_CASE("a callback that uses its own session is told so instead of waiting for itself") {
   std::string logged;
-  const CSession opened(
-      BundleWriter(),
-      [](void* user, rd_log_level level, const char* text) {
-        if (level == RD_LOG_ERROR) *static_cast<std::string*>(user) += text;
-      },
-      &logged);
+  const CSession opened(BundleWriter(), keep_errors, &logged);
   const Picture one(30, 30, 3);
   const rd_image image = one.image();
   Log log;
@@ -132,12 +132,7 @@ TEST_CASE("a callback that uses its own session is told so instead of waiting fo
 
 TEST_CASE("a callback that throws is dropped, told, and harms no other") {
   std::string logged;
-  const CSession opened(
-      BundleWriter(),
-      [](void* user, rd_log_level level, const char* text) {
-        if (level == RD_LOG_ERROR) *static_cast<std::string*>(user) += text;
-      },
-      &logged);
+  const CSession opened(BundleWriter(), keep_errors, &logged);
   const Picture one(30, 30, 3);
   const rd_image image = one.image();
   Log log;

@@ -50,6 +50,8 @@ TEST_CASE("null pointers and missing files have their status") {
   rd_pixels* pixels = nullptr;
   CHECK(rd_decode(nullptr, 0, nullptr, &pixels) == RD_INVALID_ARGUMENT);
   CHECK(rd_decode_file("/nowhere/a.png", nullptr, &pixels) == RD_NOT_FOUND);
+  CHECK(rd_decode_file("/", nullptr, &pixels) == RD_BAD_IMAGE);
+  CHECK(std::strstr(rd_last_error(), "/: is a folder, expected a JPEG or PNG file") != nullptr);
   CHECK(rd_pixels_image(nullptr).data == nullptr);
   const rd_preprocess_spec spec = golden::spec(1, 1, 0);
   float out[3];
